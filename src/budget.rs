@@ -1,0 +1,32 @@
+//! Bytes that all logs together may hold. A counter that anyone may add to; whoever adds first looks whether it fits.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// One process-wide allowance.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    used: AtomicUsize,
+    cap: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(cap: usize) -> Self {
+        Budget { used: AtomicUsize::new(0), cap }
+    }
+
+    pub(crate) fn fits(&self, bytes: usize) -> bool {
+        self.used().saturating_add(bytes) <= self.cap
+    }
+
+    pub(crate) fn add(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subtract(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}

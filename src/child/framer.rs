@@ -1,0 +1,119 @@
+//! Cuts what a child writes into lines. Pure. Never holds more than the longest line allowed.
+
+use std::mem;
+
+use memchr::{memchr, memrchr};
+
+/// Collects the pieces of a line that does not arrive whole.
+pub(crate) struct Framer {
+    partial: Vec<u8>,
+    /// The line that is arriving is too long: everything up to its end is thrown away.
+    discards: bool,
+    max: usize,
+}
+
+/// The lines that one chunk completed.
+pub(crate) struct Fed<'a> {
+    /// The line that began in an earlier chunk.
+    first: Option<Vec<u8>>,
+    /// Whole lines.
+    rest: &'a [u8],
+    /// How many lines turned out too long, and were thrown away.
+    pub(crate) too_long: usize,
+}
+
+impl Framer {
+    pub(crate) fn new(max: usize) -> Self {
+        Framer { partial: Vec::new(), discards: false, max }
+    }
+
+    pub(crate) fn feed<'a>(&mut self, chunk: &'a [u8]) -> Fed<'a> {
+        let mut fed = Fed { first: None, rest: &[], too_long: 0 };
+        let mut chunk = chunk;
+        if self.discards || !self.partial.is_empty() {
+            let Some(end) = memchr(b'\n', chunk) else {
+                self.keep(chunk, &mut fed);
+                return fed;
+            };
+            self.keep(&chunk[..end], &mut fed);
+            if !mem::take(&mut self.discards) {
+                fed.first = Some(mem::take(&mut self.partial));
+            }
+            chunk = &chunk[end + 1..];
+        }
+        let (rest, tail) = chunk.split_at(memrchr(b'\n', chunk).map_or(0, |end| end + 1));
+        fed.rest = rest;
+        self.keep(tail, &mut fed);
+        fed
+    }
+
+    /// What was written before the child ended without ending its line.
+    pub(crate) fn has_partial(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
+    fn keep(&mut self, piece: &[u8], fed: &mut Fed<'_>) {
+        if self.discards {
+            return;
+        }
+        if self.partial.len() + piece.len() > self.max {
+            self.discards = true;
+            self.partial = Vec::new();
+            fed.too_long += 1;
+            return;
+        }
+        self.partial.extend_from_slice(piece);
+    }
+}
+
+impl Fed<'_> {
+    /// Each line, without its LF.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let rest = self.rest.strip_suffix(b"\n").map(|rest| rest.split(|byte| *byte == b'\n'));
+        self.first.as_deref().into_iter().chain(rest.into_iter().flatten())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn lines_are_the_same_however_they_arrive(
+            lines in prop::collection::vec(prop::collection::vec(any::<u8>().prop_filter("no LF", |byte| *byte != b'\n'), 0..30), 0..12),
+            cuts in prop::collection::vec(1_usize..20, 1..40),
+        ) {
+            let max = 20;
+            let text: Vec<u8> = lines.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect();
+            let mut framer = Framer::new(max);
+            let (mut got, mut too_long, mut rest) = (Vec::new(), 0, text.as_slice());
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() { break }
+                let (chunk, after) = rest.split_at((*cut).min(rest.len()));
+                let fed = framer.feed(chunk);
+                // A long line within one chunk is for the reader of lines to refuse.
+                too_long += fed.too_long + fed.lines().filter(|line| line.len() > max).count();
+                got.extend(fed.lines().filter(|line| line.len() <= max).map(<[u8]>::to_vec));
+                rest = after;
+            }
+            prop_assert_eq!(too_long, lines.iter().filter(|line| line.len() > max).count());
+            prop_assert_eq!(got, lines.into_iter().filter(|line| line.len() <= max).collect::<Vec<_>>());
+            prop_assert!(!framer.has_partial());
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_kept() {
+        let mut framer = Framer::new(100);
+        let mut too_long = 0;
+        for _ in 0..1000 {
+            too_long += framer.feed(&[b'x'; 64]).too_long;
+            assert!(framer.partial.capacity() <= 128);
+        }
+        assert_eq!(too_long, 1);
+        let fed = framer.feed(b"x\nnext\n");
+        assert_eq!(fed.lines().collect::<Vec<_>>(), [b"next"]);
+    }
+}

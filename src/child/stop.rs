@@ -1,0 +1,64 @@
+//! How a child is stopped: a table, walked until the process has ended. Then its group is emptied, so that no grandchild
+//! stays behind a shell or a launcher.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::wait;
+
+/// One step toward the end of a process.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// 2025-11-25, Lifecycle, Shutdown, stdio: first close its input.
+    CloseStdin,
+    Signal(Signal),
+}
+
+/// Each step, and how long the process may take over it.
+const LADDER: [(Step, Duration); 3] = [
+    (Step::CloseStdin, Duration::from_secs(2)),
+    (Step::Signal(Signal::TERM), Duration::from_secs(2)),
+    (Step::Signal(Signal::KILL), Duration::from_secs(1)),
+];
+
+/// How long what is left of the group may take over TERM, and how often we look.
+const GROUP_GRACE: Duration = Duration::from_secs(1);
+const GROUP_LOOK: Duration = Duration::from_millis(10);
+
+/// Walks the ladder until the process has ended. `close_stdin` is called once.
+pub(crate) async fn walk(group: Pid, pidfd: &AsyncFd<OwnedFd>, close_stdin: impl FnOnce()) {
+    let mut close_stdin = Some(close_stdin);
+    for (step, patience) in LADDER {
+        match step {
+            Step::CloseStdin => close_stdin.take().into_iter().for_each(|close| close()),
+            Step::Signal(signal) => {
+                let _ = kill_process_group(group, signal);
+            }
+        }
+        if timeout(patience, wait::ended(pidfd)).await.is_ok() {
+            return;
+        }
+    }
+    // Only a process that the kernel itself holds is still there after KILL: nothing more can be done but wait.
+    wait::ended(pidfd).await;
+}
+
+/// Ends what is left of a group whose leader has been reaped. The group's number stays taken while a member lives.
+pub(crate) async fn empty_group(group: Pid) {
+    if kill_process_group(group, Signal::TERM) == Err(Errno::SRCH) {
+        return;
+    }
+    let began = Instant::now();
+    while began.elapsed() < GROUP_GRACE {
+        sleep(GROUP_LOOK).await;
+        if rustix::process::test_kill_process_group(group) == Err(Errno::SRCH) {
+            return;
+        }
+    }
+    let _ = kill_process_group(group, Signal::KILL);
+}

@@ -1,0 +1,152 @@
+//! The command line. Every flag is also an environment variable `MCP_GATEWAY_…`; the flag wins.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use super::units::{duration, size};
+
+/// Puts any stdio MCP server on the network as Streamable HTTP.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mcp-http-gateway",
+    version,
+    override_usage = "mcp-http-gateway [OPTIONS] --cmd 'COMMAND LINE'\n       mcp-http-gateway [OPTIONS] -- PROGRAM [ARGS]...\n       mcp-http-gateway --demo",
+    after_help = "Every option is also an environment variable: --max-sessions is MCP_GATEWAY_MAX_SESSIONS."
+)]
+pub struct Flags {
+    /// The stdio server, split into words as a shell would; no shell runs
+    #[arg(long, env = "MCP_GATEWAY_CMD", value_name = "COMMAND LINE", help_heading = "Server")]
+    pub(super) cmd: Option<String>,
+    /// The stdio server, as separate words
+    #[arg(last = true, value_name = "PROGRAM [ARGS]", help_heading = "Server")]
+    pub(super) program: Vec<OsString>,
+    /// Run the built-in stdio server
+    #[arg(long, help_heading = "Server")]
+    pub(super) demo: bool,
+    /// Working directory of the server
+    #[arg(long, env = "MCP_GATEWAY_CWD", value_name = "DIR", help_heading = "Server")]
+    pub(super) cwd: Option<PathBuf>,
+    /// Set a variable in the server's environment
+    #[arg(long = "env", value_name = "K=V", help_heading = "Server")]
+    pub(super) env: Vec<String>,
+    /// Set the variables of this file (a line each, NAME=VALUE) in the server's environment
+    #[arg(long, env = "MCP_GATEWAY_ENV_FILE", value_name = "FILE", help_heading = "Server")]
+    pub(super) env_file: Option<PathBuf>,
+    /// Pass a variable of the gateway's own environment on; '*' passes all
+    #[arg(long, env = "MCP_GATEWAY_PASS_ENV", value_name = "NAME", value_delimiter = ',', help_heading = "Server")]
+    pub(super) pass_env: Vec<String>,
+
+    /// Where to serve: IP:PORT or unix:PATH; port 0 picks one
+    #[arg(long, env = "MCP_GATEWAY_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080", help_heading = "Serving")]
+    pub(super) listen: String,
+    /// Path of the MCP endpoint
+    #[arg(long, env = "MCP_GATEWAY_ENDPOINT", value_name = "PATH", default_value = "/mcp", help_heading = "Serving")]
+    pub(super) endpoint: String,
+    /// Where to serve /livez, /readyz, /metrics and /version; off unless given
+    #[arg(long, env = "MCP_GATEWAY_ADMIN_LISTEN", value_name = "ADDR", help_heading = "Serving")]
+    pub(super) admin_listen: Option<String>,
+    /// Write the address here once it is served
+    #[arg(long, env = "MCP_GATEWAY_READY_FILE", value_name = "PATH", help_heading = "Serving")]
+    pub(super) ready_file: Option<PathBuf>,
+    /// How requests are answered: as an event stream, as plain JSON, or as JSON when the answer comes first and within 100 ms
+    #[arg(long, env = "MCP_GATEWAY_RESPONSE", value_enum, default_value = "auto", help_heading = "Serving")]
+    pub(super) response: Response,
+    /// End the connection of a stream at this age, for the client to resume; off unless given
+    #[arg(long, env = "MCP_GATEWAY_MAX_STREAM_AGE", value_name = "D", value_parser = duration, help_heading = "Serving")]
+    pub(super) max_stream_age: Option<Duration>,
+    /// How long calls in flight may take once the gateway is asked to stop
+    #[arg(long, env = "MCP_GATEWAY_DRAIN", value_name = "D", value_parser = duration, default_value = "30s", help_heading = "Serving")]
+    pub(super) drain: Duration,
+    /// Stop when the process that started the gateway is gone
+    #[arg(long, env = "MCP_GATEWAY_EXIT_WITH_PARENT", help_heading = "Serving")]
+    pub(super) exit_with_parent: bool,
+
+    /// Serve requests for this host name (NAME or NAME:PORT); '*' allows any
+    #[arg(long, env = "MCP_GATEWAY_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',', help_heading = "Access")]
+    pub(super) allowed_host: Vec<String>,
+    /// Serve web pages of this origin (SCHEME://HOST[:PORT])
+    #[arg(long, env = "MCP_GATEWAY_ALLOWED_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', help_heading = "Access")]
+    pub(super) allowed_origin: Vec<String>,
+    /// Serve the admin listener for this host name; '*' allows any
+    #[arg(long, env = "MCP_GATEWAY_ADMIN_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',', help_heading = "Access")]
+    pub(super) admin_allowed_host: Vec<String>,
+    /// Listen beyond this machine although nobody is asked who they are
+    #[arg(long, env = "MCP_GATEWAY_INSECURE_NO_AUTH", help_heading = "Access")]
+    pub(super) insecure_no_auth: bool,
+    /// Tell clients the last lines of a dead server's stderr (loopback and unix sockets only)
+    #[arg(long, env = "MCP_GATEWAY_EXPOSE_STDERR", help_heading = "Access")]
+    pub(super) expose_stderr: bool,
+
+    /// Sessions at a time
+    #[arg(long, env = "MCP_GATEWAY_MAX_SESSIONS", value_name = "N", default_value = "64", help_heading = "Bounds")]
+    pub(super) max_sessions: usize,
+    /// Connections at a time
+    #[arg(long, env = "MCP_GATEWAY_MAX_CONNECTIONS", value_name = "N", default_value = "10240", help_heading = "Bounds")]
+    pub(super) max_connections: usize,
+    /// Server processes at a time, those that are ending included
+    #[arg(long, env = "MCP_GATEWAY_MAX_CHILDREN", value_name = "N", default_value = "128", help_heading = "Bounds")]
+    pub(super) max_children: usize,
+    /// Calls in flight in one session
+    #[arg(long, env = "MCP_GATEWAY_MAX_CALLS", value_name = "N", default_value = "1024", help_heading = "Bounds")]
+    pub(super) max_calls: usize,
+    /// Size of a request's body
+    #[arg(long, env = "MCP_GATEWAY_MAX_BODY", value_name = "SIZE", value_parser = size, default_value = "8MiB", help_heading = "Bounds")]
+    pub(super) max_body: usize,
+    /// Size of a request's header fields together
+    #[arg(long, env = "MCP_GATEWAY_MAX_HEADERS", value_name = "SIZE", value_parser = size, default_value = "32KiB", help_heading = "Bounds")]
+    pub(super) max_headers: usize,
+    /// Size of a line that the server writes
+    #[arg(long, env = "MCP_GATEWAY_MAX_LINE", value_name = "SIZE", value_parser = size, default_value = "16MiB", help_heading = "Bounds")]
+    pub(super) max_line: usize,
+    /// Events kept for one session
+    #[arg(long, env = "MCP_GATEWAY_LOG_BYTES", value_name = "SIZE", value_parser = size, default_value = "1MiB", help_heading = "Bounds")]
+    pub(super) log_bytes: usize,
+    /// Events kept in all
+    #[arg(long, env = "MCP_GATEWAY_LOG_BYTES_TOTAL", value_name = "SIZE", value_parser = size, default_value = "64MiB", help_heading = "Bounds")]
+    pub(super) log_bytes_total: usize,
+    /// A session that nothing happens in ends after this
+    #[arg(long, env = "MCP_GATEWAY_IDLE_TIMEOUT", value_name = "D", value_parser = duration, default_value = "30m", help_heading = "Bounds")]
+    pub(super) idle_timeout: Duration,
+    /// A call without an answer and without progress ends after this
+    #[arg(long, env = "MCP_GATEWAY_REQUEST_TIMEOUT", value_name = "D", value_parser = duration, default_value = "5m", help_heading = "Bounds")]
+    pub(super) request_timeout: Duration,
+    /// A call ends after this, whatever its progress
+    #[arg(long, env = "MCP_GATEWAY_REQUEST_TIMEOUT_MAX", value_name = "D", value_parser = duration, default_value = "1h", help_heading = "Bounds")]
+    pub(super) request_timeout_max: Duration,
+    /// How long a server may take to answer initialize
+    #[arg(long, env = "MCP_GATEWAY_INITIALIZE_TIMEOUT", value_name = "D", value_parser = duration, default_value = "60s", help_heading = "Bounds")]
+    pub(super) initialize_timeout: Duration,
+    /// How long a client may take to answer a question of the server
+    #[arg(long, env = "MCP_GATEWAY_QUESTION_TIMEOUT", value_name = "D", value_parser = duration, default_value = "10m", help_heading = "Bounds")]
+    pub(super) question_timeout: Duration,
+
+    /// Shape of the log on stderr
+    #[arg(long, env = "MCP_GATEWAY_LOG_FORMAT", value_enum, default_value = "text", help_heading = "Logging")]
+    pub(super) log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as info,child=warn
+    #[arg(long, env = "MCP_GATEWAY_LOG", value_name = "FILTER", default_value = "info", help_heading = "Logging")]
+    pub(super) log: String,
+}
+
+/// How a request is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Response {
+    /// JSON if the answer is the first thing that comes and comes within 100 ms, else an event stream.
+    Auto,
+    /// Always an event stream (if the client accepts one).
+    Sse,
+    /// Always plain JSON.
+    Json,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line of text an event.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,191 @@
+//! Every rule about a request, once, in one order: what comes out is a [`Call`] or a refusal. Nothing below reads a header
+//! again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::{HeaderMap, Method as Verb, Request};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::time::timeout;
+
+use super::Http;
+use super::reply::{Refusal, Refused};
+use crate::config::Response;
+use crate::principal::Principal;
+use crate::protocol::headers::{self, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
+use crate::protocol::jsonrpc::{self, Envelope, Kind, Method, Unreadable};
+use crate::protocol::revision::Revision;
+use crate::protocol::sse::EventId;
+use crate::session::{Session, SessionId};
+
+/// Longest request target.
+const MAX_URI: usize = 8192;
+/// How long a body may take.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
+/// Longest session id that is looked at.
+const MAX_SESSION_ID: usize = 128;
+
+/// One message as a client sent it.
+pub(crate) struct Posted {
+    pub(crate) text: Bytes,
+    pub(crate) envelope: Envelope,
+}
+
+/// A request that passed every check.
+pub(crate) enum Call {
+    /// `initialize`: a session is to be opened.
+    Open(Posted),
+    /// A request of an open session.
+    Ask(Arc<Session>, Posted),
+    /// A notification or an answer.
+    Tell(Arc<Session>, Posted),
+    /// The standing GET stream.
+    Listen(Arc<Session>),
+    /// A stream of before, after that event.
+    Resume(Arc<Session>, EventId),
+    /// The end of a session.
+    Delete(Arc<Session>),
+    /// CORS.
+    Preflight,
+}
+
+/// What must hold before a body is read: size, authority, origin, method, accepted and sent types.
+fn head<B>(http: &Http, request: &Request<B>) -> Result<(), Refusal> {
+    let fields = request.headers();
+    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > MAX_URI) {
+        return Err(Refusal::UriTooLong);
+    }
+    let size: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if size > http.server.limits.max_headers {
+        return Err(Refusal::HeadersTooLarge);
+    }
+    http.access.check_host(request.uri(), fields)?;
+    http.access.check_origin(fields)?;
+    if request.uri().path() != http.endpoint {
+        return Err(Refusal::NoSuchPath);
+    }
+    let accepts = headers::accepts(fields);
+    match *request.method() {
+        Verb::POST => {
+            if http.response == Response::Json && !accepts.json {
+                return Err(Refusal::NotAcceptable("Client must accept application/json"));
+            }
+            // 2025-11-25, Sending Messages to the Server, 2.
+            if http.response != Response::Json && !(accepts.json && accepts.event_stream) {
+                return Err(Refusal::NotAcceptable("Client must accept both application/json and text/event-stream"));
+            }
+            if !headers::is_json(fields) {
+                return Err(Refusal::NotJson);
+            }
+            if fields.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+                return Err(Refusal::Encoded);
+            }
+            Ok(())
+        }
+        Verb::GET if !accepts.event_stream => Err(Refusal::NotAcceptable("Client must accept text/event-stream")),
+        Verb::GET | Verb::DELETE => Ok(()),
+        Verb::OPTIONS if fields.contains_key(http::header::ORIGIN) => Ok(()),
+        _ => Err(Refusal::MethodNotAllowed),
+    }
+}
+
+/// Reads one request.
+pub(crate) async fn read<B>(http: &Http, request: Request<B>) -> Result<Call, Refused>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    head(http, &request)?;
+    let (parts, body) = request.into_parts();
+    let fields = &parts.headers;
+    match parts.method {
+        Verb::POST => {
+            let text = body_bytes(body, fields, http.server.limits.max_body).await?;
+            post(http, fields, &text)
+        }
+        Verb::GET => {
+            let session = session(http, fields)?;
+            revision(fields)?;
+            let Some(id) = fields.get(LAST_EVENT_ID) else { return Ok(Call::Listen(session)) };
+            let id = id.to_str().ok().and_then(EventId::parse).filter(|id| session.knows(*id));
+            Ok(Call::Resume(session, id.ok_or(Refusal::BadEventId)?))
+        }
+        Verb::DELETE => {
+            let session = session(http, fields)?;
+            revision(fields)?;
+            Ok(Call::Delete(session))
+        }
+        _ => Ok(Call::Preflight),
+    }
+}
+
+/// Which call a message is. BRIDGE rows of a legacy client: an opening, or a message of a session.
+fn post(http: &Http, fields: &HeaderMap, text: &Bytes) -> Result<Call, Refused> {
+    let envelope = jsonrpc::read(text).map_err(|fault| {
+        let id = match fault {
+            Unreadable::Shape(_, id) => id.map(|id| id.of(text)),
+            _ => None,
+        };
+        Refusal::Unreadable(fault).about(id)
+    })?;
+    let id = envelope.id.filter(|_| envelope.kind == Kind::Request).map(|id| id.of(text));
+    if envelope.kind == Kind::Answer && envelope.id.is_none() {
+        return Err(Refusal::Unreadable(Unreadable::Shape("an answer needs the id of its request", None)).into());
+    }
+    let session = session(http, fields);
+    let posted = Posted { envelope, text: text.clone() };
+    if envelope.kind == Kind::Request && envelope.method(text) == Method::Initialize {
+        return match session {
+            Ok(_) => Err(Refusal::AlreadyInitialized.about(id)),
+            Err(Refusal::NoSessionId) => Ok(Call::Open(posted)),
+            Err(refusal) => Err(refusal.about(id)),
+        };
+    }
+    let session = session.map_err(|refusal| refusal.about(id))?;
+    revision(fields).map_err(|refusal| refusal.about(id))?;
+    Ok(match envelope.kind {
+        Kind::Request => Call::Ask(session, posted),
+        Kind::Notification | Kind::Answer => Call::Tell(session, posted),
+    })
+}
+
+/// The session that is named. Ended, unknown and foreign ones are one case.
+fn session(http: &Http, fields: &HeaderMap) -> Result<Arc<Session>, Refusal> {
+    let mut lines = fields.get_all(SESSION_ID).iter();
+    let line = lines.next().filter(|line| !line.is_empty()).ok_or(Refusal::NoSessionId)?;
+    if line.len() > MAX_SESSION_ID || lines.next().is_some() {
+        return Err(Refusal::NoSuchSession);
+    }
+    let id = SessionId::parse(line.as_bytes()).ok_or(Refusal::NoSuchSession)?;
+    http.server.registry.find(id, &Principal::Anonymous).ok_or(Refusal::NoSuchSession)
+}
+
+/// 2025-11-25, Protocol Version Header: absent means what the session agreed on; one that we do not know is refused.
+fn revision(fields: &HeaderMap) -> Result<(), Refusal> {
+    for line in fields.get_all(PROTOCOL_VERSION) {
+        let date = line.to_str().unwrap_or("?").trim();
+        if Revision::parse(date).is_none() {
+            return Err(Refusal::UnsupportedRevision(date.chars().filter(char::is_ascii_graphic).take(32).collect()));
+        }
+    }
+    Ok(())
+}
+
+async fn body_bytes<B>(body: B, fields: &HeaderMap, max: usize) -> Result<Bytes, Refusal>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let declared = fields.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > max as u64) {
+        return Err(Refusal::BodyTooLarge);
+    }
+    match timeout(BODY_PATIENCE, Limited::new(body, max).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge),
+        Ok(Err(_)) => Err(Refusal::BodyCut),
+        Err(_) => Err(Refusal::BodyTooSlow),
+    }
+}

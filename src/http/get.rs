@@ -1,0 +1,68 @@
+//! GET: the standing stream of a session, or an earlier stream once more from where its client stopped.
+
+use std::sync::Arc;
+
+use http::Response as HttpResponse;
+use tokio::sync::Notify;
+
+use super::Http;
+use super::body::{Body, Events};
+use super::reply::{self, Refusal};
+use crate::protocol::revision::Revision;
+use crate::protocol::sse::{self, EventId, StreamId};
+use crate::session::log::{self, From, NoCursor};
+use crate::session::{Reader, Session};
+
+/// What the session says that belongs to no request. One reader at a time.
+pub(crate) fn listen(http: &Http, session: &Arc<Session>, cut: Option<Arc<Notify>>) -> Result<HttpResponse<Body>, Refusal> {
+    if http.shutdown.is_draining() {
+        return Err(Refusal::Draining);
+    }
+    let reader = session.attach(StreamId::GET, From::Unread, cut).map_err(|_| Refusal::StreamTaken)?;
+    let prime = session.revision().is_some_and(Revision::has_polling).then(|| reader.event_id());
+    Ok(stream(http, session, reader, prime, "get"))
+}
+
+/// 2025-11-25, Resumability and Redelivery, 2: the events after that one, of that stream only, then what comes live.
+pub(crate) fn resume(
+    http: &Http,
+    session: &Arc<Session>,
+    id: EventId,
+    cut: Option<Arc<Notify>>,
+) -> Result<HttpResponse<Body>, Refusal> {
+    if http.shutdown.is_draining() && id.stream == StreamId::GET {
+        return Err(Refusal::Draining);
+    }
+    match session.attach(id.stream, From::After(id.seq), cut) {
+        // A stream that has nothing more: 204 ends a client's attempts to come back (WHATWG HTML, Server-sent events);
+        // an empty stream would be asked for again and again.
+        Ok(reader) if reader.is_at_end() => Ok(reply::no_content(session.id)),
+        Ok(reader) => {
+            http.metrics.replay_counted("resumed");
+            Ok(stream(http, session, reader, None, "resumed"))
+        }
+        Err(NoCursor::Gone(client_id)) => {
+            http.metrics.replay_counted("gone");
+            let mut event = Vec::new();
+            sse::event_head(&mut event, EventId { seq: id.seq + 1, ..id });
+            event.extend_from_slice(&log::gone(&client_id));
+            event.extend_from_slice(sse::EVENT_END);
+            Ok(reply::stream(Body::full(event), session.id))
+        }
+        Err(NoCursor::Expired) => {
+            http.metrics.replay_counted("expired");
+            Err(Refusal::EventIdExpired)
+        }
+        Err(NoCursor::Unknown | NoCursor::Taken) => {
+            http.metrics.replay_counted("unknown");
+            Err(Refusal::BadEventId)
+        }
+    }
+}
+
+fn stream(http: &Http, session: &Arc<Session>, reader: Reader, prime: Option<EventId>, kind: &'static str) -> HttpResponse<Body> {
+    let polls = session.revision().is_some_and(Revision::has_polling);
+    let max_age = http.max_stream_age.filter(|_| polls || reader.stream() == StreamId::GET);
+    let events = Events::new(reader, prime, max_age, http.metrics.stream_opened(kind));
+    reply::stream(Body::events(events), session.id)
+}

@@ -1,0 +1,242 @@
+//! Listening sockets and the accept loop. Out of descriptors it waits and goes on; over its bound it says so and closes.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, warn};
+
+use super::Site;
+use super::connection::{self, Bounds};
+use crate::config::Listen;
+use crate::metrics::{ActiveGuard, Metrics};
+use crate::shutdown::{Phase, Shutdown};
+
+/// A peer that acknowledges nothing for this long is gone.
+const PEER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long to wait before another try when the system has no descriptor left.
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n\
+    content-length: 104\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32603,\"message\":\"Too many connections (--max-connections)\"}}";
+
+/// A bound socket.
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, std::path::PathBuf),
+}
+
+/// An accepted connection.
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    /// Binds. A socket file that nobody listens on any more is replaced.
+    pub(crate) async fn bind(listen: &Listen) -> io::Result<Listener> {
+        match listen {
+            Listen::Tcp(address) => TcpListener::bind(address).await.map(Listener::Tcp),
+            Listen::Unix(path) => {
+                let is_stale = fs::metadata(path).is_ok_and(|file| file.file_type().is_socket())
+                    && UnixStream::connect(path).await.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+                if is_stale {
+                    fs::remove_file(path)?;
+                }
+                let listener = UnixListener::bind(path)?;
+                fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+                Ok(Listener::Unix(listener, path.clone()))
+            }
+        }
+    }
+
+    /// The address as bound: with the port that was picked.
+    pub(crate) fn address(&self) -> io::Result<Listen> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr().map(Listen::Tcp),
+            Listener::Unix(_, path) => Ok(Listen::Unix(path.clone())),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Socket> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let socket = socket2::SockRef::from(&stream);
+                socket.set_tcp_nodelay(true)?;
+                socket.set_tcp_user_timeout(Some(PEER_TIMEOUT))?;
+                Ok(Socket::Tcp(stream))
+            }
+            Listener::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Socket::Unix(stream)),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Listener::Unix(_, path) = self {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// What an accept loop needs beside its listener.
+pub(crate) struct Accepting {
+    pub(crate) site: Site,
+    pub(crate) bounds: Bounds,
+    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) shutdown: Arc<Shutdown>,
+    /// The loop ends when this is reached.
+    pub(crate) until: Phase,
+}
+
+/// Accepts connections until the gateway stops; then the socket is closed.
+pub(crate) async fn accept(listener: Listener, accepting: Accepting) {
+    let mut warned: Option<Instant> = None;
+    loop {
+        let socket = tokio::select! {
+            socket = listener.accept() => socket,
+            () = accepting.shutdown.reached(accepting.until) => return,
+        };
+        match socket {
+            Ok(socket) => spawn(socket, &accepting),
+            Err(error) => {
+                let (label, is_ours) = errno(&error);
+                accepting.metrics.accept_error_counted(label);
+                if is_ours {
+                    if warned.is_none_or(|at| at.elapsed() >= Duration::from_secs(10)) {
+                        warn!(%error, "cannot accept connections; waiting for descriptors or memory");
+                        warned = Some(Instant::now());
+                    }
+                    sleep(OUT_OF_DESCRIPTORS).await;
+                }
+            }
+        }
+    }
+}
+
+fn spawn(socket: Socket, accepting: &Accepting) {
+    let Ok(permit) = Arc::clone(&accepting.connections).try_acquire_owned() else {
+        accepting.metrics.rejection_counted("too_many_connections");
+        debug!("too many connections");
+        socket.say(FULL);
+        return;
+    };
+    let active = ActiveGuard::new(accepting.metrics.connections_active.clone());
+    let serving = connection::serve(socket, accepting.site.clone(), accepting.bounds, Arc::clone(&accepting.shutdown));
+    // Ends with its connection, at the latest when the gateway stops; its permit is what is waited for.
+    drop(tokio::spawn(async move {
+        serving.await;
+        drop((permit, active));
+    }));
+}
+
+/// A metric's label, and whether the fault is on our side (the other side's need no pause).
+fn errno(error: &io::Error) -> (&'static str, bool) {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => ("EMFILE", true),
+        Some(Errno::NFILE) => ("ENFILE", true),
+        Some(Errno::NOBUFS) => ("ENOBUFS", true),
+        Some(Errno::NOMEM) => ("ENOMEM", true),
+        Some(Errno::CONNABORTED) => ("ECONNABORTED", false),
+        _ => ("_OTHER", true),
+    }
+}
+
+impl Socket {
+    /// The bytes that have come, without taking them; waits for the first.
+    pub(crate) async fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut look = |fd: rustix::fd::BorrowedFd<'_>| {
+                let (count, _) = rustix::net::recv(fd, &mut *into, RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
+                Ok(count)
+            };
+            let seen = match self {
+                Socket::Tcp(stream) => {
+                    stream.readable().await?;
+                    stream.try_io(Interest::READABLE, || look(rustix::fd::AsFd::as_fd(stream)))
+                }
+                Socket::Unix(stream) => {
+                    stream.readable().await?;
+                    stream.try_io(Interest::READABLE, || look(rustix::fd::AsFd::as_fd(stream)))
+                }
+            };
+            match seen {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                seen => return seen,
+            }
+        }
+    }
+
+    /// Says a few bytes, if they can be said at once, and hangs up.
+    fn say(self, bytes: &[u8]) {
+        let _ = match &self {
+            Socket::Tcp(stream) => stream.try_write(bytes),
+            Socket::Unix(stream) => stream.try_write(bytes),
+        };
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Socket::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Socket::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_reply_to_a_connection_too_many_has_the_length_it_says() {
+        let text = std::str::from_utf8(super::FULL).expect("text");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a body");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+    }
+}

@@ -1,0 +1,37 @@
+//! Puts a stdio MCP server on the network as Streamable HTTP.
+//!
+//! A client's `initialize` opens a session and starts a child process for it. Every message the client POSTs is one line on
+//! the child's stdin; every line the child writes is one event or one JSON body for the client, byte for byte, except ids and
+//! progress tokens, which are private numbers toward the child. What a session has to send is kept in its log; an event
+//! stream and a resumed one are cursors over it.
+//!
+//! ```text
+//!  HTTP request                                      child's stdout
+//!    http/connection  timers, one hyper connection     child/pipe      reads, child/framer cuts lines
+//!    http/check       every rule once → Call|Refusal   protocol        envelopes, outside the lock
+//!    http/post        hands the message over           session/router  whose is each?
+//!    session/router   remembers who asked              session/log     numbers it, keeps it
+//!    child/outbox     in order, under the same lock    http/body       cursor → SSE or one JSON body
+//!    child/pipe       writev to stdin                HTTP response
+//! ```
+//!
+//! The public face is small: [`Flags`] → [`Config`] → [`Gateway`]. ARCHITECTURE.md has the map and the invariants.
+
+mod budget;
+mod child;
+mod config;
+mod demo;
+mod gateway;
+mod http;
+mod metrics;
+mod principal;
+mod protocol;
+mod server;
+mod session;
+mod shutdown;
+mod telemetry;
+
+pub use config::{Config, Fault, Flags, LogFormat};
+pub use demo::{DEMO_ARGUMENT, serve as serve_demo};
+pub use gateway::{Gateway, StartError};
+pub use telemetry::start as start_log;

@@ -1,0 +1,278 @@
+//! What can be counted from outside: Prometheus metrics named `mcp_gateway_…`, with bounded labels. Anyone may count;
+//! `http::admin` prints.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::protocol::jsonrpc::Kind;
+
+/// One label whose values are all written in this crate.
+type Label = [(&'static str, &'static str); 1];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Request {
+    method: &'static str,
+    route: &'static str,
+    code: u16,
+}
+
+/// Every metric of one gateway.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<Request, Counter>,
+    pub(crate) request_seconds: Histogram,
+    pub(crate) connections_active: Gauge,
+    pub(crate) sessions_active: Gauge,
+    pub(crate) sessions_opened: Counter,
+    sessions_closed: Family<Label, Counter>,
+    pub(crate) children_running: Gauge,
+    child_spawns: Family<Label, Counter>,
+    child_exits: Family<Label, Counter>,
+    pub(crate) child_spawn_seconds: Histogram,
+    streams_active: Family<Label, Gauge>,
+    pub(crate) stored_bytes: Gauge,
+    pub(crate) stdin_queue_bytes: Gauge,
+    pub(crate) events_evicted: Counter,
+    replays: Family<Label, Counter>,
+    messages: Family<[(&'static str, &'static str); 2], Counter>,
+    /// By [`Kind`], so that the hot path looks nothing up.
+    to_child: [Counter; 3],
+    to_client: [Counter; 3],
+    pub(crate) messages_lost: Counter,
+    dropped: Family<Label, Counter>,
+    bad_lines: Family<Label, Counter>,
+    rejected: Family<Label, Counter>,
+    accept_errors: Family<Label, Counter>,
+    pub(crate) stderr_lines: Counter,
+    pub(crate) stderr_lines_unlogged: Counter,
+    pub(crate) orphans_reaped: Counter,
+    limits: Family<Label, Gauge>,
+    resident_bytes: Gauge,
+    open_fds: Gauge,
+    cpu_seconds: Counter<f64, AtomicU64>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("mcp_gateway");
+        let version = env!("CARGO_PKG_VERSION");
+        registry.register("build", "The running program", Info::new([("version", version)]));
+        let messages: Family<[(&'static str, &'static str); 2], Counter> = Family::default();
+        let by_kind = |direction| {
+            ["request", "notification", "answer"]
+                .map(|kind| messages.get_or_create_owned(&[("direction", direction), ("kind", kind)]))
+        };
+        let metrics = Metrics {
+            requests: Family::default(),
+            request_seconds: seconds(),
+            connections_active: Gauge::default(),
+            sessions_active: Gauge::default(),
+            sessions_opened: Counter::default(),
+            sessions_closed: Family::default(),
+            children_running: Gauge::default(),
+            child_spawns: Family::default(),
+            child_exits: Family::default(),
+            child_spawn_seconds: seconds(),
+            streams_active: Family::default(),
+            stored_bytes: Gauge::default(),
+            stdin_queue_bytes: Gauge::default(),
+            events_evicted: Counter::default(),
+            replays: Family::default(),
+            to_child: by_kind("to_child"),
+            to_client: by_kind("to_client"),
+            messages,
+            messages_lost: Counter::default(),
+            dropped: Family::default(),
+            bad_lines: Family::default(),
+            rejected: Family::default(),
+            accept_errors: Family::default(),
+            stderr_lines: Counter::default(),
+            stderr_lines_unlogged: Counter::default(),
+            orphans_reaped: Counter::default(),
+            limits: Family::default(),
+            resident_bytes: Gauge::default(),
+            open_fds: Gauge::default(),
+            cpu_seconds: Counter::default(),
+            registry,
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let r = &mut self.registry;
+        r.register("http_requests", "Requests answered, by method, route and status", self.requests.clone());
+        r.register_with_unit(
+            "http_request_duration",
+            "From a request's head to its reply's head",
+            Unit::Seconds,
+            self.request_seconds.clone(),
+        );
+        r.register("connections_active", "Open connections", self.connections_active.clone());
+        r.register("sessions_active", "Sessions that are open", self.sessions_active.clone());
+        r.register("sessions_opened", "Sessions that were opened", self.sessions_opened.clone());
+        r.register("sessions_closed", "Sessions that ended, by reason", self.sessions_closed.clone());
+        r.register("children_running", "Child processes", self.children_running.clone());
+        r.register("child_spawns", "Attempts to start a child, by result", self.child_spawns.clone());
+        r.register("child_exits", "Children that ended, by reason", self.child_exits.clone());
+        r.register_with_unit(
+            "child_spawn_duration",
+            "From a session's request to its answered initialize",
+            Unit::Seconds,
+            self.child_spawn_seconds.clone(),
+        );
+        r.register("sse_streams_active", "Event streams being sent, by kind", self.streams_active.clone());
+        r.register_with_unit("events_stored", "What all logs hold", Unit::Bytes, self.stored_bytes.clone());
+        r.register_with_unit("stdin_queue", "What waits for children to read", Unit::Bytes, self.stdin_queue_bytes.clone());
+        r.register("events_evicted", "Events given up before they were read", self.events_evicted.clone());
+        r.register("replays", "Streams resumed, by result", self.replays.clone());
+        r.register("messages", "Messages passed on, by direction and kind", self.messages.clone());
+        r.register("messages_lost", "Messages accepted and then lost", self.messages_lost.clone());
+        r.register("messages_dropped", "Messages that belong to nobody, by reason", self.dropped.clone());
+        r.register("bad_lines", "Lines of children that are no messages, by reason", self.bad_lines.clone());
+        r.register("rejected", "Requests refused, by reason", self.rejected.clone());
+        r.register("accept_errors", "Connections that could not be accepted, by error", self.accept_errors.clone());
+        r.register("stderr_lines", "Lines that children wrote to stderr", self.stderr_lines.clone());
+        r.register("stderr_lines_unlogged", "Of these, lines over the rate that is logged", self.stderr_lines_unlogged.clone());
+        r.register("orphans_reaped", "Processes of others that ended under us as PID 1", self.orphans_reaped.clone());
+        r.register("limit", "The bounds in force", self.limits.clone());
+        r.register_with_unit(
+            "process_resident_memory",
+            "Resident memory of the gateway",
+            Unit::Bytes,
+            self.resident_bytes.clone(),
+        );
+        r.register("process_open_fds", "Open descriptors of the gateway", self.open_fds.clone());
+        r.register_with_unit("process_cpu", "CPU time of the gateway", Unit::Seconds, self.cpu_seconds.clone());
+        self
+    }
+
+    /// The text exposition of everything, as of now.
+    pub(crate) fn print(&self) -> String {
+        self.read_process();
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    pub(crate) fn request_counted(&self, method: &'static str, route: &'static str, code: u16) {
+        self.requests.get_or_create(&Request { method, route, code }).inc();
+    }
+
+    pub(crate) fn message_to_child_counted(&self, kind: Kind) {
+        self.to_child[kind as usize].inc();
+    }
+
+    pub(crate) fn message_to_client_counted(&self, kind: Kind) {
+        self.to_client[kind as usize].inc();
+    }
+
+    pub(crate) fn messages_lost_counted(&self, count: usize) {
+        self.messages_lost.inc_by(count as u64);
+    }
+
+    pub(crate) fn session_closed_counted(&self, reason: &'static str) {
+        self.sessions_closed.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    pub(crate) fn spawn_counted(&self, result: &'static str) {
+        self.child_spawns.get_or_create(&[("result", result)]).inc();
+    }
+
+    pub(crate) fn exit_counted(&self, reason: &'static str) {
+        self.child_exits.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// A stream begins to be sent; it counts until the guard is dropped.
+    pub(crate) fn stream_opened(&self, kind: &'static str) -> ActiveGuard {
+        ActiveGuard::new(self.streams_active.get_or_create_owned(&[("kind", kind)]))
+    }
+
+    pub(crate) fn replay_counted(&self, result: &'static str) {
+        self.replays.get_or_create(&[("result", result)]).inc();
+    }
+
+    pub(crate) fn drop_counted(&self, reason: &'static str) {
+        self.dropped.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    pub(crate) fn bad_line_counted(&self, reason: &'static str) {
+        self.bad_lines.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    pub(crate) fn rejection_counted(&self, reason: &'static str) {
+        self.rejected.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    pub(crate) fn accept_error_counted(&self, errno: &'static str) {
+        self.accept_errors.get_or_create(&[("errno", errno)]).inc();
+    }
+
+    pub(crate) fn limit_set(&self, bound: &'static str, value: i64) {
+        self.limits.get_or_create(&[("bound", bound)]).set(value);
+    }
+
+    fn read_process(&self) {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let pages = read("/proc/self/statm").split(' ').nth(1).and_then(|pages| pages.parse::<i64>().ok());
+        self.resident_bytes.set(pages.unwrap_or(0) * rustix::param::page_size() as i64);
+        self.open_fds.set(std::fs::read_dir("/proc/self/fd").map_or(0, |dir| dir.count() as i64));
+        // The name in parentheses may hold spaces; utime and stime are the 12th and 13th fields behind it.
+        let stat = read("/proc/self/stat");
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+        let ticks: f64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+        let seconds = ticks / rustix::param::clock_ticks_per_second() as f64;
+        self.cpu_seconds.inc_by((seconds - self.cpu_seconds.get()).max(0.0));
+    }
+}
+
+/// Counts one of something for as long as it lives.
+pub(crate) struct ActiveGuard(Gauge);
+
+impl ActiveGuard {
+    pub(crate) fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        ActiveGuard(gauge)
+    }
+}
+
+impl Drop for ActiveGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn seconds() -> Histogram {
+    Histogram::new([0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_begin_with_the_program_and_labels_are_printed() {
+        let metrics = Metrics::new();
+        metrics.request_counted("POST", "mcp", 200);
+        metrics.drop_counted("ambiguous_cancel");
+        drop(metrics.stream_opened("get"));
+        let text = metrics.print();
+        for line in [
+            "mcp_gateway_http_requests_total{method=\"POST\",route=\"mcp\",code=\"200\"} 1",
+            "mcp_gateway_messages_dropped_total{reason=\"ambiguous_cancel\"} 1",
+            "mcp_gateway_sse_streams_active{kind=\"get\"} 0",
+            "mcp_gateway_build_info{version=",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert!(text.lines().all(|line| line.starts_with("# ") || line.starts_with("mcp_gateway_")), "{text}");
+    }
+}

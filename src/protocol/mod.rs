@@ -1,0 +1,7 @@
+//! The words and shapes of MCP on both wires. Pure: no I/O, no clock, no state that outlives a call.
+
+pub(crate) mod headers;
+pub(crate) mod jsonrpc;
+pub(crate) mod revision;
+pub(crate) mod scan;
+pub(crate) mod sse;

@@ -1,0 +1,62 @@
+//! The dated protocol versions, as properties. Outside this file nobody compares dates.
+
+/// A dated protocol version that we know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Revision {
+    V2024_11_05,
+    V2025_03_26,
+    V2025_06_18,
+    V2025_11_25,
+}
+
+impl Revision {
+    /// Every revision with sessions, oldest first.
+    pub(crate) const LEGACY: [Revision; 4] =
+        [Revision::V2024_11_05, Revision::V2025_03_26, Revision::V2025_06_18, Revision::V2025_11_25];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Revision::V2024_11_05 => "2024-11-05",
+            Revision::V2025_03_26 => "2025-03-26",
+            Revision::V2025_06_18 => "2025-06-18",
+            Revision::V2025_11_25 => "2025-11-25",
+        }
+    }
+
+    /// The revision of that date; an unknown or future date is none of ours (never compared as text).
+    pub(crate) fn parse(date: &str) -> Option<Revision> {
+        Revision::LEGACY.into_iter().find(|revision| revision.as_str() == date)
+    }
+
+    /// Whether a stream may begin with an event without data and end before its answer, for the client to come back.
+    ///
+    /// 2025-11-25, Transports, Sending Messages to the Server, 6. Older clients fail on the empty data.
+    pub(crate) fn has_polling(self) -> bool {
+        matches!(self, Revision::V2025_11_25)
+    }
+
+    /// All dates we speak, for an error text.
+    pub(crate) fn list() -> String {
+        Revision::LEGACY.map(Revision::as_str).join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_dates_are_revisions() {
+        for revision in Revision::LEGACY {
+            assert_eq!(Revision::parse(revision.as_str()), Some(revision));
+        }
+        for date in ["", "zzz", "2025-11-26", "2025-11-25 ", "2026-07-28"] {
+            assert_eq!(Revision::parse(date), None, "{date}");
+        }
+    }
+
+    #[test]
+    fn only_2025_11_25_has_polling() {
+        assert_eq!(Revision::LEGACY.map(Revision::has_polling), [false, false, false, true]);
+    }
+}

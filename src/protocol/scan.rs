@@ -1,0 +1,446 @@
+//! One pass over JSON text: checks its grammar (RFC 8259) and says where things are, without building a tree. Used by
+//! `jsonrpc` to read an envelope. Never allocates, never recurses deeper than the envelope, never changes a byte.
+
+/// Deepest nesting of arrays and objects in one message. Deeper ones are refused before a child's parser sees them.
+pub(crate) const MAX_DEPTH: usize = 128;
+
+/// A half-open range of bytes in the message it was read from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+impl Span {
+    pub(crate) fn of<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        &text[self.start..self.end]
+    }
+}
+
+/// Why a text is not JSON that we pass on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Not JSON, at this byte offset.
+    Syntax(usize),
+    /// Nested deeper than [`MAX_DEPTH`].
+    TooDeep,
+}
+
+/// A string token: its quotes included, and whether a backslash stands in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Str {
+    pub(crate) token: Span,
+    pub(crate) escaped: bool,
+}
+
+impl Str {
+    /// The text between the quotes, as written.
+    pub(crate) fn raw<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        &text[self.token.start + 1..self.token.end - 1]
+    }
+
+    /// Whether the string, with its escapes undone, is `word`. `word` must be plain ASCII.
+    ///
+    /// `"m\u0065thod"` is the same member name as `"method"` to every JSON parser, so it must be to us.
+    pub(crate) fn is(&self, text: &[u8], word: &str) -> bool {
+        let raw = self.raw(text);
+        if !self.escaped {
+            return raw == word.as_bytes();
+        }
+        let mut rest = raw;
+        for expected in word.bytes() {
+            let Some((byte, used)) = ascii_at(rest) else { return false };
+            if byte != expected {
+                return false;
+            }
+            rest = &rest[used..];
+        }
+        rest.is_empty()
+    }
+}
+
+/// What kind of value a token is; containers and literals need no more for the envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    String,
+    Integer,
+    /// A number with a fraction or an exponent.
+    Decimal,
+    Null,
+    Bool,
+    Object,
+    Array,
+}
+
+/// A position in a JSON text.
+pub(crate) struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
+        Scanner { text, at: 0 }
+    }
+
+    /// The kind of the value that begins here, by its first byte (numbers count as [`Value::Integer`]).
+    pub(crate) fn peek(&mut self) -> Result<Value, Fault> {
+        self.space();
+        match self.text.get(self.at) {
+            Some(b'{') => Ok(Value::Object),
+            Some(b'[') => Ok(Value::Array),
+            Some(b'"') => Ok(Value::String),
+            Some(b'n') => Ok(Value::Null),
+            Some(b't' | b'f') => Ok(Value::Bool),
+            Some(b'-' | b'0'..=b'9') => Ok(Value::Integer),
+            _ => Err(self.fault()),
+        }
+    }
+
+    /// Passes over one whole value that begins at `depth` containers deep; says its kind and where it stood.
+    pub(crate) fn value(&mut self, depth: usize) -> Result<(Value, Span), Fault> {
+        self.space();
+        let start = self.at;
+        let kind = match self.peek()? {
+            Value::Object | Value::Array => {
+                let kind = self.peek()?;
+                self.containers(depth)?;
+                kind
+            }
+            _ => self.scalar()?,
+        };
+        Ok((kind, Span { start, end: self.at }))
+    }
+
+    /// Walks the members of the object that begins here. `member` is called with each name, and must pass its value.
+    pub(crate) fn object(
+        &mut self,
+        depth: usize,
+        mut member: impl FnMut(&mut Self, Str) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        if depth >= MAX_DEPTH {
+            return Err(Fault::TooDeep);
+        }
+        self.byte(b'{')?;
+        self.space();
+        if self.eat(b'}') {
+            return Ok(());
+        }
+        loop {
+            let name = self.name()?;
+            member(self, name)?;
+            self.space();
+            if self.eat(b'}') {
+                return Ok(());
+            }
+            self.byte(b',')?;
+        }
+    }
+
+    /// Only white space may follow.
+    pub(crate) fn end(&mut self) -> Result<(), Fault> {
+        self.space();
+        if self.at == self.text.len() { Ok(()) } else { Err(self.fault()) }
+    }
+
+    /// The string that begins here.
+    pub(crate) fn string(&mut self) -> Result<Str, Fault> {
+        self.space();
+        let start = self.at;
+        self.byte(b'"')?;
+        let mut escaped = false;
+        loop {
+            self.at += plain_prefix(&self.text[self.at..]);
+            match self.text.get(self.at) {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(Str { token: Span { start, end: self.at }, escaped });
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                _ => return Err(self.fault()),
+            }
+        }
+    }
+
+    fn fault(&self) -> Fault {
+        Fault::Syntax(self.at)
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.text.get(self.at) {
+            self.at += 1;
+        }
+    }
+
+    fn eat(&mut self, byte: u8) -> bool {
+        let found = self.text.get(self.at) == Some(&byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn byte(&mut self, byte: u8) -> Result<(), Fault> {
+        self.space();
+        if self.eat(byte) { Ok(()) } else { Err(self.fault()) }
+    }
+
+    fn name(&mut self) -> Result<Str, Fault> {
+        let name = self.string()?;
+        self.byte(b':')?;
+        Ok(name)
+    }
+
+    fn escape(&mut self) -> Result<(), Fault> {
+        self.at += 1;
+        match self.text.get(self.at) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+            Some(b'u') => {
+                let digits = self.text.get(self.at + 1..self.at + 5).ok_or(self.fault())?;
+                if !digits.iter().all(u8::is_ascii_hexdigit) {
+                    return Err(self.fault());
+                }
+                self.at += 5;
+            }
+            _ => return Err(self.fault()),
+        }
+        Ok(())
+    }
+
+    fn scalar(&mut self) -> Result<Value, Fault> {
+        match self.text.get(self.at) {
+            Some(b'"') => self.string().map(|_| Value::String),
+            Some(b't') => self.literal(b"true", Value::Bool),
+            Some(b'f') => self.literal(b"false", Value::Bool),
+            Some(b'n') => self.literal(b"null", Value::Null),
+            _ => self.number(),
+        }
+    }
+
+    fn literal(&mut self, word: &[u8], kind: Value) -> Result<Value, Fault> {
+        if !self.text[self.at..].starts_with(word) {
+            return Err(self.fault());
+        }
+        self.at += word.len();
+        Ok(kind)
+    }
+
+    fn number(&mut self) -> Result<Value, Fault> {
+        self.eat(b'-');
+        if !self.eat(b'0') {
+            self.digits()?;
+        }
+        let mut kind = Value::Integer;
+        if self.eat(b'.') {
+            self.digits()?;
+            kind = Value::Decimal;
+        }
+        if self.eat(b'e') || self.eat(b'E') {
+            if !self.eat(b'+') {
+                self.eat(b'-');
+            }
+            self.digits()?;
+            kind = Value::Decimal;
+        }
+        Ok(kind)
+    }
+
+    fn digits(&mut self) -> Result<(), Fault> {
+        let count = self.text[self.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if count == 0 {
+            return Err(self.fault());
+        }
+        self.at += count;
+        Ok(())
+    }
+
+    /// Passes over one array or object, however deep, with a bit a level instead of a stack frame.
+    fn containers(&mut self, depth: usize) -> Result<(), Fault> {
+        let mut objects: u128 = 0; // bit 0 is the innermost open container: 1 an object, 0 an array
+        let mut open = 0;
+        loop {
+            self.space();
+            let opener = self.text.get(self.at).copied();
+            if let Some(b'{' | b'[') = opener {
+                let object = opener == Some(b'{');
+                self.at += 1;
+                open += 1;
+                if depth + open > MAX_DEPTH {
+                    return Err(Fault::TooDeep);
+                }
+                objects = objects << 1 | u128::from(object);
+                self.space();
+                if !self.eat(if object { b'}' } else { b']' }) {
+                    if object {
+                        self.name()?;
+                    }
+                    continue;
+                }
+                open -= 1;
+                objects >>= 1;
+            } else {
+                self.scalar()?;
+            }
+            // A value has ended: close what closes with it, then go on to the next one.
+            loop {
+                if open == 0 {
+                    return Ok(());
+                }
+                let object = objects & 1 == 1;
+                self.space();
+                if self.eat(b',') {
+                    if object {
+                        self.name()?;
+                    }
+                    break;
+                }
+                self.byte(if object { b'}' } else { b']' })?;
+                open -= 1;
+                objects >>= 1;
+            }
+        }
+    }
+}
+
+/// How many bytes from the start need no attention inside a string: no quote, no backslash, no control character.
+fn plain_prefix(text: &[u8]) -> usize {
+    const BLOCK: usize = 32;
+    let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    let mut at = 0;
+    // The fold has no early exit, so that it becomes vector instructions.
+    while let Some(block) = text.get(at..at + BLOCK) {
+        if block.iter().fold(false, |found, byte| found | special(byte)) {
+            break;
+        }
+        at += BLOCK;
+    }
+    at + text[at..].iter().position(special).unwrap_or(text.len() - at)
+}
+
+/// The ASCII character that begins here, escapes undone, and how many bytes it took.
+fn ascii_at(raw: &[u8]) -> Option<(u8, usize)> {
+    match *raw {
+        [b'\\', b'u', a, b, c, d, ..] => {
+            let digits = [a, b, c, d];
+            let code = u32::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?;
+            let byte = u8::try_from(code).ok().filter(u8::is_ascii)?;
+            Some((byte, 6))
+        }
+        [b'\\', b'/', ..] => Some((b'/', 2)),
+        [byte, ..] if byte != b'\\' && byte.is_ascii() => Some((byte, 1)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn accepts(text: &[u8]) -> Result<(), Fault> {
+        let mut scanner = Scanner::new(text);
+        scanner.value(0)?;
+        scanner.end()
+    }
+
+    #[test]
+    fn texts_that_look_like_json_and_are_not_are_refused() {
+        for text in [
+            "",
+            " ",
+            "nul",
+            "truee",
+            "01",
+            "-",
+            "1.",
+            ".5",
+            "1e",
+            "+1",
+            "NaN",
+            "\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\t\"",
+            "[1,]",
+            "{\"a\":1,}",
+            "{\"a\"}",
+            "{a:1}",
+            "[1 2]",
+            "[",
+            "]",
+            "{]",
+            "[}",
+            "\u{feff}{}",
+            "{} {}",
+            "'a'",
+            "[1],",
+            "\"a\nb\"",
+        ] {
+            assert!(accepts(text.as_bytes()).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn nesting_ends_at_128() {
+        let nested = |depth: usize| [vec![b'['; depth], vec![b']'; depth]].concat();
+        assert_eq!(accepts(&nested(MAX_DEPTH)), Ok(()));
+        assert_eq!(accepts(&nested(MAX_DEPTH + 1)), Err(Fault::TooDeep));
+        assert_eq!(accepts(&vec![b'['; 4 << 20]), Err(Fault::TooDeep));
+        let objects = [b"{\"a\":".repeat(MAX_DEPTH), b"1".to_vec(), b"}".repeat(MAX_DEPTH)].concat();
+        assert_eq!(accepts(&objects), Ok(()));
+    }
+
+    #[test]
+    fn a_name_is_known_under_its_escapes() {
+        for text in [r#""id""#, r#""\u0069d""#, r#""i\u0064""#, r#""\u0069\u0064""#] {
+            let name = Scanner::new(text.as_bytes()).string().expect("a string");
+            assert!(name.is(text.as_bytes(), "id"), "{text}");
+        }
+        for text in [r#""Id""#, r#""i""#, r#""idx""#, r#""i\n""#, r#""\u0131d""#] {
+            let name = Scanner::new(text.as_bytes()).string().expect("a string");
+            assert!(!name.is(text.as_bytes(), "id"), "{text}");
+        }
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            ".{0,80}".prop_map(serde_json::Value::String),
+        ];
+        leaf.prop_recursive(6, 64, 8, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..8).prop_map(Into::into),
+                prop::collection::hash_map(".{0,6}", inner, 0..8)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_serde_json_writes_is_accepted(value in json(), pretty: bool) {
+            let text = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) };
+            prop_assert_eq!(accepts(&text.expect("it serialises")), Ok(()));
+        }
+
+        #[test]
+        fn a_damaged_text_is_judged_as_serde_json_judges_it(value in json(), at: prop::sample::Index, byte: u8) {
+            let mut text = serde_json::to_vec(&value).expect("it serialises");
+            let at = at.index(text.len());
+            text[at] = byte;
+            // serde_json also refuses numbers that overflow and bad UTF-8; a RawValue leaves numbers alone, as we do.
+            let theirs = serde_json::from_slice::<Box<serde_json::value::RawValue>>(&text).is_ok();
+            let ours = std::str::from_utf8(&text).is_ok() && accepts(&text).is_ok();
+            prop_assert_eq!(ours, theirs, "{:?}", String::from_utf8_lossy(&text));
+        }
+
+        #[test]
+        fn any_bytes_end_in_an_answer(text: Vec<u8>) {
+            let _ = accepts(&text);
+        }
+    }
+}

@@ -1,0 +1,482 @@
+//! The events of one session, which are also the queue toward its client: a live stream and a resume are the same cursor.
+//! Pure, behind the session's lock. Never grows past its caps, never shows one stream's events on another.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::effects::Effects;
+use super::stream::{Delivery, EventKind, Reader, STREAM_COST, Stream, cost_of};
+use crate::budget::Budget;
+use crate::metrics::Metrics;
+use crate::protocol::jsonrpc;
+use crate::protocol::sse::{EventId, StreamId};
+
+/// Delivered events stay this long for a resume, unless the caps bite.
+const KEEP_DELIVERED: Duration = Duration::from_secs(60);
+/// A reader that takes nothing for this long while more than [`CUT_BYTES`] wait for it is cut.
+const CUT_AFTER: Duration = Duration::from_secs(30);
+const CUT_BYTES: usize = 256 << 10;
+/// How many streams that are no longer kept can still be told apart from ones that never were.
+const TOMBSTONES: usize = 256;
+
+pub(crate) struct Log {
+    streams: HashMap<StreamId, Stream>,
+    /// The number of the next stream.
+    next: u64,
+    bytes: usize,
+    unread: usize,
+    cap: usize,
+    budget: Arc<Budget>,
+    metrics: Arc<Metrics>,
+    nonce: u32,
+    /// Streams of delivered events, one entry an event, in the order of delivery.
+    delivered: VecDeque<(StreamId, Instant)>,
+    tombstones: VecDeque<(StreamId, Box<[u8]>)>,
+}
+
+/// A reader's place in one stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    pub(crate) stream: StreamId,
+    /// The last event it took.
+    seq: u64,
+    generation: u64,
+}
+
+/// Where a reader of the GET stream or of a resumed stream begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    /// After what has been delivered; refused while another reader is there.
+    Unread,
+    /// After this event; replaces another reader.
+    After(u64),
+}
+
+/// Why no reader can begin there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoCursor {
+    /// The stream has a reader.
+    Taken,
+    /// No such event was ever sent in this session.
+    Unknown,
+    /// The stream has been given up; its request had this id.
+    Gone(Box<[u8]>),
+    /// The stream has been given up so long ago that nothing is known of it.
+    Expired,
+}
+
+/// What a stream has for its reader.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Event(u64, Bytes),
+    /// Events after the reader's place were given up; this message, which the log made, tells of it.
+    Gap(u64, Bytes),
+    /// The connection is to end, and the client to come back.
+    Release,
+    Wait,
+    End,
+}
+
+/// What a request's first event was.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    /// Its answer: the stream is over and forgotten.
+    Answer(Bytes),
+    /// Something else: the reader goes on with [`Log::next`].
+    Event,
+    Wait,
+}
+
+/// What became of a message that was to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Yes,
+    No,
+}
+
+impl Log {
+    pub(crate) fn new(nonce: u32, cap: usize, budget: Arc<Budget>, metrics: Arc<Metrics>, now: Instant) -> Self {
+        let get = Stream::new(None, Delivery::Resumable, now);
+        Log {
+            streams: HashMap::from([(StreamId::GET, get)]),
+            next: 1,
+            bytes: 0,
+            unread: 0,
+            cap,
+            budget,
+            metrics,
+            nonce,
+            delivered: VecDeque::new(),
+            tombstones: VecDeque::new(),
+        }
+    }
+
+    /// Opens the stream of a request and gives its first reader a cursor.
+    pub(crate) fn open(&mut self, client_id: &[u8], cut: Option<Arc<Notify>>, now: Instant) -> Cursor {
+        let stream = StreamId(self.next);
+        self.next += 1;
+        let mut opened = Stream::new(Some(client_id.into()), Delivery::ThisConnection, now);
+        opened.reader = Some(Reader::new(cut, now));
+        self.streams.insert(stream, opened);
+        self.charge(STREAM_COST);
+        Cursor { stream, seq: 0, generation: 0 }
+    }
+
+    /// The request's events go out with ids from now on: whoever loses the connection may come back.
+    pub(crate) fn commit(&mut self, stream: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&stream) {
+            stream.delivery = Delivery::Resumable;
+        }
+    }
+
+    /// Whether messages for that stream can still reach its client.
+    pub(crate) fn is_reachable(&self, stream: StreamId) -> bool {
+        self.streams.get(&stream).is_some_and(|stream| stream.delivery != Delivery::Abandoned && !stream.ended)
+    }
+
+    pub(crate) fn has_reader(&self, stream: StreamId) -> bool {
+        self.streams.get(&stream).is_some_and(|stream| stream.reader.is_some())
+    }
+
+    /// Begins to read a stream again, or the GET stream at all.
+    pub(crate) fn attach(
+        &mut self,
+        stream: StreamId,
+        from: From,
+        cut: Option<Arc<Notify>>,
+        now: Instant,
+        effects: &mut Effects,
+    ) -> Result<Cursor, NoCursor> {
+        let Some(kept) = self.streams.get_mut(&stream) else {
+            let grave = self.tombstones.iter().find(|(buried, _)| *buried == stream);
+            return Err(match grave {
+                Some((_, client_id)) => NoCursor::Gone(client_id.clone()),
+                None if stream.0 < self.next => NoCursor::Expired,
+                None => NoCursor::Unknown,
+            });
+        };
+        let seq = match from {
+            From::Unread if kept.reader.is_some() => return Err(NoCursor::Taken),
+            From::Unread => kept.delivered,
+            From::After(seq) if seq >= kept.next || kept.delivery != Delivery::Resumable => return Err(NoCursor::Unknown),
+            From::After(seq) => seq,
+        };
+        // The newest reader wins: the older connection may be dead without our knowing.
+        effects.wake(kept.wake());
+        kept.generation += 1;
+        kept.reader = Some(Reader::new(cut, now));
+        Ok(Cursor { stream, seq, generation: kept.generation })
+    }
+
+    /// The reader has gone.
+    pub(crate) fn detach(&mut self, cursor: &Cursor, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&cursor.stream) else { return };
+        if stream.generation != cursor.generation {
+            return;
+        }
+        stream.reader = None;
+        stream.left = now;
+        if stream.delivery == Delivery::ThisConnection {
+            stream.delivery = Delivery::Abandoned;
+            if stream.ended {
+                self.forget(cursor.stream);
+            }
+        }
+    }
+
+    /// Adds a message to a stream; makes room by giving up what matters least.
+    pub(crate) fn append(&mut self, id: StreamId, kind: EventKind, bytes: Bytes, effects: &mut Effects) -> Kept {
+        let Some(stream) = self.streams.get(&id).filter(|stream| !stream.ended) else { return Kept::No };
+        if stream.delivery == Delivery::Abandoned {
+            self.metrics.messages_lost.inc();
+            if kind == EventKind::Answer {
+                self.forget(id);
+            }
+            return Kept::No;
+        }
+        let cost = cost_of(bytes.len());
+        let alone = stream.unread_bytes == 0 && cost > self.cap;
+        let fits = self.make_room(cost, effects) || alone;
+        // Making room may have forgotten the stream itself.
+        let Some(stream) = self.streams.get_mut(&id) else { return Kept::No };
+        let bytes = match (fits, kind) {
+            (true, _) => bytes,
+            (false, EventKind::Answer) => {
+                self.metrics.events_evicted.inc();
+                let text = "the answer does not fit the gateway's log (--log-bytes, --log-bytes-total)";
+                Bytes::from(jsonrpc::error(stream.client_id.as_deref(), jsonrpc::INTERNAL_ERROR, text, None))
+            }
+            (false, _) => {
+                self.metrics.events_evicted.inc();
+                stream.push_lost();
+                return Kept::No;
+            }
+        };
+        let cost = cost_of(bytes.len());
+        stream.push(kind, bytes);
+        effects.wake(stream.wake());
+        self.unread += cost;
+        self.charge(cost);
+        Kept::Yes
+    }
+
+    /// The reader of the GET stream gets what is there, and is then asked to come back.
+    pub(crate) fn release_get(&mut self, effects: &mut Effects) {
+        if let Some(stream) = self.streams.get_mut(&StreamId::GET) {
+            stream.reader.iter_mut().for_each(|reader| reader.released = true);
+            effects.wake(stream.wake());
+        }
+    }
+
+    pub(crate) fn end_all(&mut self, effects: &mut Effects) {
+        for stream in self.streams.values_mut() {
+            stream.ended = true;
+            effects.wake(stream.wake());
+        }
+    }
+
+    /// Looks at a request's first event without deciding how to send it.
+    pub(crate) fn first(&mut self, cursor: &Cursor, waker: &Waker) -> First {
+        let Some(stream) = self.streams.get_mut(&cursor.stream) else { return First::Event };
+        match stream.front() {
+            Some(event) if event.kind == EventKind::Answer && stream.lost == 0 => {
+                let bytes = event.bytes.clone();
+                self.forget(cursor.stream);
+                First::Answer(bytes)
+            }
+            Some(_) => First::Event,
+            None if stream.ended || stream.lost > 0 => First::Event,
+            None => {
+                wait(stream, waker);
+                First::Wait
+            }
+        }
+    }
+
+    /// A request's answer, without taking it; `None` once there will be none.
+    pub(crate) fn answer(&mut self, cursor: &Cursor, waker: &Waker) -> Poll<Option<Bytes>> {
+        let Some(stream) = self.streams.get_mut(&cursor.stream) else { return Poll::Ready(None) };
+        if stream.ended {
+            return Poll::Ready(stream.last().filter(|event| event.kind == EventKind::Answer).map(|event| event.bytes.clone()));
+        }
+        wait(stream, waker);
+        Poll::Pending
+    }
+
+    /// What comes next for a reader. With [`Next::Wait`] its waker is kept.
+    pub(crate) fn next(&mut self, cursor: &mut Cursor, waker: &Waker, now: Instant) -> Next {
+        let Some(stream) = self.streams.get_mut(&cursor.stream) else { return Next::End };
+        if stream.generation != cursor.generation {
+            return Next::End;
+        }
+        if stream.lost > cursor.seq {
+            return self.gap(cursor);
+        }
+        let Some(event) = stream.after(cursor.seq) else {
+            if stream.ended {
+                return Next::End;
+            }
+            if stream.reader.as_ref().is_some_and(|reader| reader.released) {
+                return Next::Release;
+            }
+            wait(stream, waker);
+            return Next::Wait;
+        };
+        let (seq, cost, bytes) = (event.seq, event.cost(), event.bytes.clone());
+        cursor.seq = seq;
+        if stream.deliver(seq, cost) {
+            self.unread -= cost;
+            self.delivered.push_back((cursor.stream, now));
+        }
+        if let Some(reader) = &mut stream.reader {
+            reader.took = now;
+            reader.stalled = false;
+        }
+        Next::Event(seq, bytes)
+    }
+
+    /// Whether a reader at this place has had everything that will ever be there.
+    pub(crate) fn is_at_end(&self, cursor: &Cursor) -> bool {
+        self.streams
+            .get(&cursor.stream)
+            .is_none_or(|stream| stream.generation != cursor.generation || stream.ended && cursor.seq + 1 >= stream.next)
+    }
+
+    /// The id of the last event that a reader took.
+    pub(crate) fn event_id(&self, cursor: &Cursor) -> EventId {
+        self.event_id_at(cursor.stream, cursor.seq)
+    }
+
+    pub(crate) fn event_id_at(&self, stream: StreamId, seq: u64) -> EventId {
+        EventId { nonce: self.nonce, stream, seq }
+    }
+
+    /// Whether readers that do read have more before them than they should: the child may be read a little later.
+    pub(crate) fn is_under_pressure(&self) -> bool {
+        let high = self.cap / 2;
+        let waits = |stream: &Stream| stream.reader.as_ref().is_some_and(|reader| !reader.stalled);
+        self.unread > high
+            && self.streams.values().filter(|stream| waits(stream)).map(|stream| stream.unread_bytes).sum::<usize>() > high
+    }
+
+    /// Readers that took nothing for `limit` are waited for no longer.
+    pub(crate) fn mark_stalled(&mut self, limit: Duration, now: Instant) {
+        for stream in self.streams.values_mut().filter(|stream| stream.unread_bytes > 0) {
+            if let Some(reader) = &mut stream.reader {
+                reader.stalled |= now.saturating_duration_since(reader.took) >= limit;
+            }
+        }
+    }
+
+    /// Forgets what was delivered long ago, and cuts who does not read.
+    pub(crate) fn tick(&mut self, now: Instant, effects: &mut Effects) {
+        while let Some((_, at)) = self.delivered.front()
+            && now.saturating_duration_since(*at) >= KEEP_DELIVERED
+        {
+            self.drop_delivered();
+        }
+        for stream in self.streams.values_mut().filter(|stream| stream.unread_bytes > CUT_BYTES) {
+            let idle = |reader: &mut Reader| now.saturating_duration_since(reader.took) >= CUT_AFTER;
+            if let Some(mut reader) = stream.reader.take_if(idle) {
+                self.metrics.drop_counted("slow_reader_cut");
+                cut(stream, &mut reader, now, effects);
+            }
+        }
+    }
+
+    fn gap(&mut self, cursor: &mut Cursor) -> Next {
+        let Some(stream) = self.streams.get(&cursor.stream) else { return Next::End };
+        let missed = stream.lost - cursor.seq;
+        let over = stream.ended && stream.after(cursor.seq).is_none();
+        cursor.seq = stream.lost;
+        self.metrics.replay_counted("gap");
+        let bytes = match &stream.client_id {
+            Some(client_id) if over => gone(client_id),
+            _ => missing(missed),
+        };
+        Next::Gap(cursor.seq, bytes)
+    }
+
+    fn charge(&mut self, cost: usize) {
+        self.bytes += cost;
+        self.budget.add(cost);
+    }
+
+    fn refund(&mut self, cost: usize) {
+        self.bytes -= cost;
+        self.budget.subtract(cost);
+    }
+
+    fn fits(&self, cost: usize) -> bool {
+        self.bytes + cost <= self.cap && self.budget.fits(cost)
+    }
+
+    /// Gives up delivered events, then unread notifications of the stream furthest behind, then answers whose reader has
+    /// been gone longest. Says whether `cost` fits now.
+    fn make_room(&mut self, cost: usize, effects: &mut Effects) -> bool {
+        while !self.fits(cost) {
+            if !self.drop_delivered() && !self.drop_notifications(effects) && !self.drop_answer() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn drop_delivered(&mut self) -> bool {
+        let Some((id, _)) = self.delivered.pop_front() else { return false };
+        let Some(stream) = self.streams.get_mut(&id) else { return true };
+        let Some(event) = stream.pop_front() else { return true };
+        let over = stream.ended && stream.front().is_none() && id != StreamId::GET;
+        self.refund(event.cost());
+        if over {
+            self.bury(id);
+        }
+        true
+    }
+
+    fn drop_notifications(&mut self, effects: &mut Effects) -> bool {
+        let behind = self.streams.iter_mut().max_by_key(|(_, stream)| stream.unread_bytes).map(|(_, stream)| stream);
+        let Some(stream) = behind.filter(|stream| stream.unread_bytes > 0) else { return false };
+        let (count, freed) = stream.drop_notifications();
+        if count == 0 {
+            return false;
+        }
+        if let Some(mut reader) = stream.reader.take() {
+            let now = reader.took;
+            cut(stream, &mut reader, now, effects);
+        }
+        self.unread -= freed;
+        self.refund(freed);
+        self.metrics.events_evicted.inc_by(count as u64);
+        true
+    }
+
+    fn drop_answer(&mut self) -> bool {
+        let unread = |stream: &Stream| stream.reader.is_none() && stream.ended && stream.unread_bytes > 0;
+        let oldest = self.streams.iter().filter(|(_, stream)| unread(stream)).min_by_key(|(_, stream)| stream.left);
+        let Some((&id, _)) = oldest else { return false };
+        self.metrics.events_evicted.inc();
+        self.metrics.messages_lost.inc();
+        self.bury(id);
+        true
+    }
+
+    /// Forgets a stream, but not that it was there.
+    fn bury(&mut self, id: StreamId) {
+        if let Some(client_id) = self.forget(id).and_then(|stream| stream.client_id) {
+            self.tombstones.truncate(TOMBSTONES - 1);
+            self.tombstones.push_front((id, client_id));
+        }
+    }
+
+    fn forget(&mut self, id: StreamId) -> Option<Stream> {
+        let stream = self.streams.remove(&id)?;
+        self.unread -= stream.unread_bytes;
+        self.refund(stream.kept_bytes() + STREAM_COST);
+        Some(stream)
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.budget.subtract(self.bytes);
+    }
+}
+
+fn wait(stream: &mut Stream, waker: &Waker) {
+    if let Some(reader) = &mut stream.reader {
+        match &mut reader.waker {
+            Some(kept) => kept.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+}
+
+/// Ends a reader's connection; its cursor is out of date from here on.
+fn cut(stream: &mut Stream, reader: &mut Reader, now: Instant, effects: &mut Effects) {
+    stream.generation += 1;
+    stream.left = now;
+    effects.wake(reader.waker.take());
+    effects.cut(reader.cut.take());
+}
+
+/// The answer on a stream whose own answer has been given up.
+pub(crate) fn gone(client_id: &[u8]) -> Bytes {
+    let text = "the answer was given up before it was read (--log-bytes, --log-bytes-total)";
+    jsonrpc::error(Some(client_id), jsonrpc::INTERNAL_ERROR, text, None).into()
+}
+
+fn missing(events: u64) -> Bytes {
+    let text = format!("{events} events of this stream were given up before they were read (--log-bytes, --log-bytes-total)");
+    let data = serde_json::Value::from(text);
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"warning","logger":"mcp-http-gateway","data":{data}}}}}"#
+    )
+    .into()
+}

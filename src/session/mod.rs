@@ -1,0 +1,418 @@
+//! One session: a legacy client's `initialize` … end, in front of one child. What is decided here is decided in `router`,
+//! `log` and `outbox` behind one lock; this file locks, carries out the effects, and writes to the child.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
+
+use self::effects::Effects;
+use self::log::{From, NoCursor};
+pub(crate) use self::reader::Reader;
+use self::router::Carries;
+pub(crate) use self::state::NotPosted;
+use self::state::State;
+use crate::child::framer::Fed;
+use crate::child::pipe::{self, Written};
+use crate::metrics::Metrics;
+use crate::principal::Principal;
+use crate::protocol::jsonrpc::{self, Envelope, Unreadable};
+use crate::protocol::revision::Revision;
+use crate::protocol::sse::StreamId;
+
+pub(crate) mod effects;
+pub(crate) mod keeper;
+pub(crate) mod log;
+mod reader;
+pub(crate) mod router;
+pub(crate) mod state;
+pub(crate) mod stream;
+
+/// A reader that takes nothing for this long no longer makes the child wait.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Names a session toward its client: 128 random bits, 32 hexadecimal digits.
+///
+/// 2025-11-25, Session Management, 1: secure, visible ASCII.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SessionId(u128);
+
+impl SessionId {
+    /// # Errors
+    /// The system gives no random bytes.
+    pub(crate) fn random() -> Result<SessionId, getrandom::Error> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(SessionId(u128::from_ne_bytes(bytes)))
+    }
+
+    /// Only what `Display` writes.
+    pub(crate) fn parse(text: &[u8]) -> Option<SessionId> {
+        let text = std::str::from_utf8(text).ok().filter(|text| text.len() == 32)?;
+        let is_ours = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        is_ours.then(|| u128::from_str_radix(text, 16).ok().map(SessionId)).flatten()
+    }
+
+    /// What logs show of it: holding an id is holding the session.
+    pub(crate) fn short(self) -> String {
+        format!("{:08x}", self.0 >> 96)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// Why a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndReason {
+    /// The client asked for it.
+    Deleted,
+    Idle,
+    ChildExited,
+    /// The child can say nothing any more.
+    ChildClosedStdout,
+    /// The child can be told nothing any more.
+    ChildClosedStdin,
+    /// `initialize` failed or was given up: there never was a session.
+    NotOpened,
+    /// The gateway stops.
+    Shutdown,
+}
+
+impl EndReason {
+    /// A metric's label.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            EndReason::Deleted => "deleted",
+            EndReason::Idle => "idle",
+            EndReason::ChildExited => "child_exited",
+            EndReason::ChildClosedStdout => "child_closed_stdout",
+            EndReason::ChildClosedStdin => "child_closed_stdin",
+            EndReason::NotOpened => "not_opened",
+            EndReason::Shutdown => "shutdown",
+        }
+    }
+}
+
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) principal: Principal,
+    state: Mutex<State>,
+    /// Taken when the child is to see the end of its input.
+    stdin: Mutex<Option<Arc<AsyncFd<OwnedFd>>>>,
+    /// A reader took something.
+    room: Notify,
+    end: watch::Sender<Option<EndReason>>,
+    /// What client and child agreed on; unset until then.
+    revision: OnceLock<Option<Revision>>,
+    /// The child has written something.
+    heard: AtomicBool,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Session {
+    pub(crate) fn new(id: SessionId, principal: Principal, state: State, stdin: AsyncFd<OwnedFd>, metrics: Arc<Metrics>) -> Self {
+        Session {
+            id,
+            principal,
+            state: Mutex::new(state),
+            stdin: Mutex::new(Some(Arc::new(stdin))),
+            room: Notify::new(),
+            end: watch::Sender::new(None),
+            revision: OnceLock::new(),
+            heard: AtomicBool::new(false),
+            metrics,
+        }
+    }
+
+    /// The revision in use; `None` before `initialize` is answered, and for a date that we do not know.
+    pub(crate) fn revision(&self) -> Option<Revision> {
+        self.revision.get().copied().flatten()
+    }
+
+    pub(crate) fn agree_on(&self, revision: Option<Revision>) {
+        let _ = self.revision.set(revision);
+    }
+
+    pub(crate) fn was_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Sends a request to the child; the reader gets what comes of it.
+    pub(crate) fn call(
+        self: &Arc<Self>,
+        text: &[u8],
+        envelope: &Envelope,
+        carries: Carries,
+        cut: Option<Arc<Notify>>,
+    ) -> Result<Reader, NotPosted> {
+        let (cursor, writes) = {
+            let mut state = self.lock();
+            let cursor = state.post_request(text, envelope, carries, cut, Instant::now())?;
+            (cursor, state.outbox.begin_write())
+        };
+        self.metrics.message_to_child_counted(envelope.kind);
+        if writes {
+            self.write();
+        }
+        Ok(Reader::new(Arc::clone(self), cursor))
+    }
+
+    /// Sends a notification or an answer to the child.
+    pub(crate) fn tell(self: &Arc<Self>, text: &[u8], envelope: &Envelope) -> Result<(), NotPosted> {
+        let writes = {
+            let mut state = self.lock();
+            state.post_message(text, envelope, Instant::now())?;
+            state.outbox.begin_write()
+        };
+        self.metrics.message_to_child_counted(envelope.kind);
+        if writes {
+            self.write();
+        }
+        Ok(())
+    }
+
+    /// Reads the GET stream, or an earlier stream again.
+    pub(crate) fn attach(self: &Arc<Self>, stream: StreamId, from: From, cut: Option<Arc<Notify>>) -> Result<Reader, NoCursor> {
+        let mut effects = Effects::default();
+        let cursor = self.lock().attach(stream, from, cut, Instant::now(), &mut effects);
+        effects.run();
+        cursor.map(|cursor| Reader::new(Arc::clone(self), cursor))
+    }
+
+    /// Whether an event id was given by this session.
+    pub(crate) fn knows(&self, id: crate::protocol::sse::EventId) -> bool {
+        self.lock().log.event_id_at(id.stream, id.seq) == id
+    }
+
+    /// Lines that the child wrote: read outside the lock, routed together under it.
+    pub(crate) fn child_wrote(self: &Arc<Self>, fed: &Fed<'_>, max_line: usize, bad_lines: &mut BadLines) {
+        self.heard.store(true, Ordering::Relaxed);
+        (0..fed.too_long).for_each(|_| bad_lines.add(self, "too_long", b""));
+        let mut lines: Vec<(&[u8], Envelope)> = Vec::new();
+        for line in fed.lines() {
+            match jsonrpc::read(line) {
+                _ if line.len() > max_line => bad_lines.add(self, "too_long", b""),
+                _ if line.trim_ascii().is_empty() => bad_lines.add(self, "blank", b""),
+                Ok(envelope) => lines.push((line, envelope)),
+                Err(fault) => {
+                    bad_lines.add(self, label(&fault), if matches!(fault, Unreadable::NotJson(_)) { line } else { b"" })
+                }
+            }
+        }
+        if lines.is_empty() {
+            return;
+        }
+        for (_, envelope) in &lines {
+            self.metrics.message_to_client_counted(envelope.kind);
+        }
+        let mut effects = Effects::default();
+        let writes = {
+            let mut state = self.lock();
+            state.child_wrote(lines.iter().map(|(line, envelope)| (*line, envelope)), Instant::now(), &mut effects);
+            state.outbox.begin_write()
+        };
+        effects.run();
+        if writes {
+            self.write();
+        }
+    }
+
+    /// Lets readers catch up before more is read from the child: for as long as one of them takes something every
+    /// 250 ms. A client that does not read delays nobody longer than that.
+    pub(crate) async fn wait_for_room(&self) {
+        loop {
+            let progress = self.room.notified();
+            if !self.lock().log.is_under_pressure() {
+                return;
+            }
+            if timeout(PAUSE, progress).await.is_err() {
+                self.lock().log.mark_stalled(PAUSE, Instant::now());
+            }
+        }
+    }
+
+    /// What time brings. Says how long the session has been idle.
+    pub(crate) fn tick(self: &Arc<Self>, now: Instant) -> Tick {
+        let mut effects = Effects::default();
+        let (tick, writes) = {
+            let mut state = self.lock();
+            state.tick(now, &mut effects);
+            let tick = Tick { idle: state.idle_for(now), stdin_queue: state.outbox.bytes() };
+            (tick, state.outbox.begin_write())
+        };
+        effects.run();
+        if writes {
+            self.write();
+        }
+        tick
+    }
+
+    /// Asks for the end; the first reason counts. The session's keeper does the rest.
+    pub(crate) fn end(&self, reason: EndReason) {
+        self.end.send_if_modified(|end| {
+            let is_first = end.is_none();
+            if is_first {
+                *end = Some(reason);
+            }
+            is_first
+        });
+    }
+
+    pub(crate) fn end_reason(&self) -> Option<EndReason> {
+        *self.end.borrow()
+    }
+
+    pub(crate) async fn end_asked(&self) -> EndReason {
+        let mut end = self.end.subscribe();
+        match end.wait_for(Option::is_some).await {
+            Ok(reason) => reason.unwrap_or(EndReason::Shutdown),
+            Err(_) => EndReason::Shutdown,
+        }
+    }
+
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        self.lock().router.calls_in_flight()
+    }
+
+    /// The reader of the GET stream is asked to come back later.
+    pub(crate) fn release_get(&self) {
+        let mut effects = Effects::default();
+        self.lock().log.release_get(&mut effects);
+        effects.run();
+    }
+
+    /// Answers every call in flight with an error, ends every stream, lets the child see the end of its input.
+    pub(crate) fn finish(&self, message: &str, data: &serde_json::Value) {
+        let mut effects = Effects::default();
+        self.lock().end(message, data, &mut effects);
+        effects.run();
+    }
+
+    pub(crate) fn close_stdin(&self) {
+        self.stdin.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing behind the lock panics half-way by design; if it did, the session's own calls are what is at risk.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the outbox until it is empty or the pipe is full. Only for whom `begin_write` chose.
+    fn write(self: &Arc<Self>) {
+        let Some(stdin) = self.stdin.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return };
+        loop {
+            let Some(batch) = self.lock().outbox.next_batch() else { return };
+            match pipe::write(stdin.get_ref(), batch) {
+                Written::All => {}
+                Written::Rest(rest) => {
+                    // Detached on purpose: it ends with the session.
+                    drop(tokio::spawn(Arc::clone(self).write_rest(stdin, rest)));
+                    return;
+                }
+                Written::Lost(lines) => return self.lost_stdin(lines),
+            }
+        }
+    }
+
+    /// Nobody reads the child's input: nothing more is accepted for it, and what was waiting is counted.
+    fn lost_stdin(&self, lines: usize) {
+        let waiting = self.lock().outbox.close();
+        self.metrics.messages_lost_counted(lines + waiting);
+        self.end(EndReason::ChildClosedStdin);
+    }
+
+    async fn write_rest(self: Arc<Self>, stdin: Arc<AsyncFd<OwnedFd>>, mut rest: std::collections::VecDeque<Vec<u8>>) {
+        loop {
+            tokio::select! {
+                writable = pipe::writable(&stdin) => if writable.is_err() { return },
+                _ = self.end_asked() => return self.metrics.messages_lost_counted(rest.len()),
+            }
+            match pipe::write(stdin.get_ref(), rest) {
+                Written::All => match self.lock().outbox.next_batch() {
+                    Some(batch) => rest = batch,
+                    None => return,
+                },
+                Written::Rest(left) => rest = left,
+                Written::Lost(lines) => return self.lost_stdin(lines),
+            }
+        }
+    }
+}
+
+/// What a look at the clock found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tick {
+    pub(crate) idle: Duration,
+    pub(crate) stdin_queue: usize,
+}
+
+/// Counts and logs a child's lines that are no messages; logs at most ten in ten seconds.
+pub(crate) struct BadLines {
+    since: Instant,
+    logged: u32,
+}
+
+impl BadLines {
+    pub(crate) fn new() -> Self {
+        BadLines { since: Instant::now(), logged: 0 }
+    }
+
+    fn add(&mut self, session: &Session, reason: &'static str, line: &[u8]) {
+        session.metrics.bad_line_counted(reason);
+        if self.since.elapsed() >= Duration::from_secs(10) {
+            *self = BadLines::new();
+        }
+        self.logged += 1;
+        if self.logged <= 10 && reason != "blank" {
+            // What is not JSON is no message: its beginning may be shown, and mostly says what is wrong.
+            let begins = crate::child::stderr::escaped(&line[..line.len().min(80)]);
+            tracing::warn!(reason, begins, "a line on the server's stdout is not a message; it must write messages only");
+        }
+    }
+}
+
+fn label(fault: &Unreadable) -> &'static str {
+    match fault {
+        Unreadable::NotUtf8 => "not_utf8",
+        Unreadable::NotJson(_) => "not_json",
+        Unreadable::TooDeep => "too_deep",
+        Unreadable::Batch => "batch",
+        Unreadable::Shape(..) => "not_json_rpc",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_only_as_it_is_written() {
+        let id = SessionId::random().expect("random bytes");
+        assert_eq!(SessionId::parse(id.to_string().as_bytes()).map(|id| id.0), Some(id.0));
+        assert!(id.to_string().starts_with(&id.short()));
+        for text in
+            ["", "0", "g0000000000000000000000000000000", "A0000000000000000000000000000000", "+0000000000000000000000000000000"]
+        {
+            assert!(SessionId::parse(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_do_not_repeat_and_use_every_bit() {
+        let ids: std::collections::HashSet<u128> = (0..100_000).map(|_| SessionId::random().expect("random bytes").0).collect();
+        assert_eq!(ids.len(), 100_000);
+        for bit in 0..128 {
+            let set = ids.iter().filter(|id| *id >> bit & 1 == 1).count();
+            assert!((48_000..52_000).contains(&set), "bit {bit} is set in {set} of 100000");
+        }
+    }
+}

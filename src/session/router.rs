@@ -1,0 +1,315 @@
+//! Whose is each message? Remembers what the client asked and what the child asked, gives private numbers toward the child
+//! and puts the client's own bytes back. Pure, behind the session's lock.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::stream::EventKind;
+use crate::protocol::jsonrpc::{self, Envelope, Kind, Method};
+use crate::protocol::scan::Span;
+use crate::protocol::sse::StreamId;
+
+/// How long calls and questions may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Without an answer and without progress.
+    pub(crate) request: Duration,
+    /// Whatever the progress.
+    pub(crate) hard: Duration,
+    pub(crate) question: Duration,
+    /// A cancelled call that the child does not answer is answered here.
+    pub(crate) cancelled: Duration,
+}
+
+/// What can carry messages that are not the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carries {
+    Events,
+    /// JSON mode: the answer alone.
+    AnswerOnly,
+}
+
+/// A request of the client that the child has not answered.
+struct Call {
+    stream: StreamId,
+    /// As the client wrote it.
+    id: Box<[u8]>,
+    token: Option<Box<[u8]>>,
+    carries: Carries,
+    began: Instant,
+    /// When the child last showed that it works on it.
+    alive: Instant,
+    cancelled: Option<Instant>,
+    is_initialize: bool,
+}
+
+/// A request of the child that the client has not answered.
+struct Question {
+    /// As the child wrote it.
+    id: Box<[u8]>,
+    stream: StreamId,
+    asked: Instant,
+}
+
+pub(crate) struct Router {
+    calls: HashMap<u64, Call>,
+    next: u64,
+    /// Streams of calls that carry events, oldest first.
+    carriers: Vec<StreamId>,
+    /// By the canonical form of the child's id.
+    questions: HashMap<Box<[u8]>, Question>,
+    patience: Patience,
+}
+
+/// What becomes of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Routed {
+    /// To the child, one line.
+    ToChild(Vec<u8>),
+    /// To the client, on that stream.
+    Event(StreamId, EventKind, Vec<u8>),
+    /// To nobody; the reason is a metric's label.
+    Dropped(&'static str),
+}
+
+impl Router {
+    pub(crate) fn new(patience: Patience) -> Self {
+        Router { calls: HashMap::new(), next: 1, carriers: Vec::new(), questions: HashMap::new(), patience }
+    }
+
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// A request of the client, answered on `stream`: the line for the child.
+    pub(crate) fn request(
+        &mut self,
+        text: &[u8],
+        envelope: &Envelope,
+        stream: StreamId,
+        carries: Carries,
+        now: Instant,
+    ) -> Vec<u8> {
+        let number = self.next;
+        self.next += 1;
+        let private = number.to_string();
+        let mut edits: Vec<(Span, &[u8])> = Vec::with_capacity(2);
+        edits.extend(envelope.id.map(|id| (id, private.as_bytes())));
+        edits.extend(envelope.asked_token.map(|token| (token, private.as_bytes())));
+        let line = jsonrpc::splice(text, &mut edits, b"\n");
+        let call = Call {
+            stream,
+            id: envelope.id.map_or(&b"null"[..], |id| id.of(text)).into(),
+            token: envelope.asked_token.map(|token| token.of(text).into()),
+            carries,
+            began: now,
+            alive: now,
+            cancelled: None,
+            is_initialize: envelope.method(text) == Method::Initialize,
+        };
+        self.calls.insert(number, call);
+        if carries == Carries::Events {
+            self.carriers.push(stream);
+        }
+        line
+    }
+
+    /// A notification of the client.
+    pub(crate) fn notification(&mut self, text: &[u8], envelope: &Envelope, now: Instant) -> Routed {
+        let (Method::Cancelled, Some(about)) = (envelope.method(text), envelope.about_request) else {
+            return Routed::ToChild(jsonrpc::splice(text, &mut [], b"\n"));
+        };
+        let id = jsonrpc::canonical(about.of(text));
+        let mut same = self.calls.iter_mut().filter(|(_, call)| jsonrpc::canonical(&call.id) == id);
+        match (same.next(), same.next()) {
+            // 2025-11-25, Cancellation: `initialize` must not be cancelled.
+            (Some((number, call)), None) if !call.is_initialize => {
+                call.cancelled.get_or_insert(now);
+                Routed::ToChild(jsonrpc::splice(text, &mut [(about, number.to_string().as_bytes())], b"\n"))
+            }
+            (Some(_), Some(_)) => Routed::Dropped("ambiguous_cancel"),
+            _ => Routed::Dropped("cancel_without_call"),
+        }
+    }
+
+    /// An answer of the client to a question.
+    pub(crate) fn answer(&mut self, text: &[u8], envelope: &Envelope) -> Routed {
+        let id = envelope.id.map(|id| jsonrpc::canonical(id.of(text)));
+        match id.and_then(|id| self.questions.remove(id.as_ref())) {
+            Some(_) => Routed::ToChild(jsonrpc::splice(text, &mut [], b"\n")),
+            None => Routed::Dropped("answer_without_question"),
+        }
+    }
+
+    /// A line of the child. `reachable` says which streams' clients can still be reached, `get_is_open` whether the GET
+    /// stream is being read.
+    pub(crate) fn line(
+        &mut self,
+        text: &[u8],
+        envelope: &Envelope,
+        get_is_open: bool,
+        reachable: impl Fn(StreamId) -> bool,
+        now: Instant,
+    ) -> Routed {
+        match envelope.kind {
+            Kind::Answer => self.child_answer(text, envelope),
+            Kind::Notification => match (envelope.method(text), envelope.about_token, envelope.about_request) {
+                (Method::Progress, Some(token), _) => self.progress(text, token, now),
+                (Method::Cancelled, _, Some(about)) => self.withdrawn(text, about),
+                (method, ..) => {
+                    let get_first = method == Method::Changed && get_is_open;
+                    let stream = if get_first { StreamId::GET } else { self.carrier(get_is_open, reachable) };
+                    Routed::Event(stream, EventKind::Notification, jsonrpc::splice(text, &mut [], b""))
+                }
+            },
+            Kind::Request => self.question(text, envelope, get_is_open, reachable, now),
+        }
+    }
+
+    /// What time has ended: errors for the client, cancellations and errors for the child.
+    pub(crate) fn tick(&mut self, now: Instant) -> Vec<Routed> {
+        let since = |then: Instant| now.saturating_duration_since(then);
+        let patience = self.patience;
+        let mut routed = Vec::new();
+        let asked: Vec<StreamId> = self.questions.values().map(|question| question.stream).collect();
+        let over: Vec<(u64, bool)> = self
+            .calls
+            .iter_mut()
+            .filter_map(|(number, call)| {
+                if asked.contains(&call.stream) {
+                    call.alive = now; // the user's time is not the child's
+                }
+                let cancelled = call.cancelled.is_some_and(|at| since(at) >= patience.cancelled);
+                let late = since(call.alive) >= patience.request || since(call.began) >= patience.hard;
+                (cancelled || late).then_some((*number, cancelled))
+            })
+            .collect();
+        for (number, cancelled) in over {
+            let Some(call) = self.finish(number) else { continue };
+            let (code, text) = if cancelled {
+                (jsonrpc::REQUEST_CANCELLED, "the request was cancelled")
+            } else {
+                (jsonrpc::INTERNAL_ERROR, "the server did not answer in time (--request-timeout, --request-timeout-max)")
+            };
+            let error = jsonrpc::error(Some(&call.id), code, text, None);
+            routed.push(Routed::Event(call.stream, EventKind::Answer, error));
+            if !cancelled && !call.is_initialize {
+                routed.push(Routed::ToChild(cancellation(number, "timed out")));
+            }
+        }
+        self.questions.retain(|_, question| {
+            let keep = since(question.asked) < patience.question;
+            if !keep {
+                let text = "the client did not answer in time (--question-timeout)";
+                routed.push(Routed::ToChild(refusal(&question.id, jsonrpc::INTERNAL_ERROR, text)));
+            }
+            keep
+        });
+        routed
+    }
+
+    /// The child has gone or the session ends: every call in flight gets this error.
+    pub(crate) fn fail_all(&mut self, message: &str, data: &serde_json::Value) -> Vec<Routed> {
+        self.questions.clear();
+        self.carriers.clear();
+        let error = |call: &Call| jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, message, Some(data.clone()));
+        self.calls.drain().map(|(_, call)| Routed::Event(call.stream, EventKind::Answer, error(&call))).collect()
+    }
+
+    fn finish(&mut self, number: u64) -> Option<Call> {
+        let call = self.calls.remove(&number)?;
+        if let Ok(at) = self.carriers.binary_search(&call.stream) {
+            self.carriers.remove(at);
+        }
+        Some(call)
+    }
+
+    fn child_answer(&mut self, text: &[u8], envelope: &Envelope) -> Routed {
+        let Some(id) = envelope.id else {
+            // An error about nothing that could be read: for whoever listens.
+            return Routed::Event(StreamId::GET, EventKind::Notification, jsonrpc::splice(text, &mut [], b""));
+        };
+        let call = jsonrpc::private_number(id.of(text)).and_then(|number| self.finish(number));
+        match call {
+            Some(call) => Routed::Event(call.stream, EventKind::Answer, jsonrpc::splice(text, &mut [(id, &call.id)], b"")),
+            None => Routed::Dropped("answer_without_call"),
+        }
+    }
+
+    fn progress(&mut self, text: &[u8], token: Span, now: Instant) -> Routed {
+        let call = jsonrpc::private_number(token.of(text)).and_then(|number| self.calls.get_mut(&number));
+        let Some(call) = call else { return Routed::Dropped("progress_without_call") };
+        call.alive = now;
+        match (&call.token, call.carries) {
+            (Some(own), Carries::Events) => {
+                Routed::Event(call.stream, EventKind::Notification, jsonrpc::splice(text, &mut [(token, own)], b""))
+            }
+            (Some(_), Carries::AnswerOnly) => Routed::Dropped("progress_in_json_mode"),
+            (None, _) => Routed::Dropped("progress_without_call"),
+        }
+    }
+
+    /// The child takes a question back: the client that got it is told where it got it.
+    fn withdrawn(&mut self, text: &[u8], about: Span) -> Routed {
+        match self.questions.remove(jsonrpc::canonical(about.of(text)).as_ref()) {
+            Some(question) => Routed::Event(question.stream, EventKind::Notification, jsonrpc::splice(text, &mut [], b"")),
+            None => Routed::Dropped("cancel_without_question"),
+        }
+    }
+
+    fn question(
+        &mut self,
+        text: &[u8],
+        envelope: &Envelope,
+        get_is_open: bool,
+        reachable: impl Fn(StreamId) -> bool,
+        now: Instant,
+    ) -> Routed {
+        let Some(id) = envelope.id.map(|id| id.of(text)) else { return Routed::Dropped("question_without_id") };
+        let stream = self.carrier(get_is_open, reachable);
+        if stream == StreamId::GET && !get_is_open && !self.calls.is_empty() {
+            let text = "the client asked for a plain JSON answer and has no stream open: it cannot be asked";
+            return Routed::ToChild(refusal(id, jsonrpc::METHOD_NOT_FOUND, text));
+        }
+        let key = jsonrpc::canonical(id).into_owned().into_boxed_slice();
+        if self.questions.contains_key(&key) {
+            return Routed::ToChild(refusal(id, jsonrpc::INVALID_REQUEST, "a request with this id is still open"));
+        }
+        self.questions.insert(key, Question { id: id.into(), stream, asked: now });
+        Routed::Event(stream, EventKind::Question, jsonrpc::splice(text, &mut [], b""))
+    }
+
+    /// The question did not reach its stream: it is open no longer, and the child is told.
+    pub(crate) fn unasked(&mut self, text: &[u8]) -> Option<Vec<u8>> {
+        let envelope = jsonrpc::read(text).ok()?;
+        let id = envelope.id?.of(text);
+        self.questions.remove(jsonrpc::canonical(id).as_ref())?;
+        Some(refusal(id, jsonrpc::INTERNAL_ERROR, "the gateway's log is full (--log-bytes, --log-bytes-total)"))
+    }
+
+    /// Where a message goes that names no call: stdio does not say which call it belongs to. The only call in flight that
+    /// can carry it, else the GET stream, else the newest such call, else the GET stream's log.
+    fn carrier(&self, get_is_open: bool, reachable: impl Fn(StreamId) -> bool) -> StreamId {
+        let mut open = self.carriers.iter().rev().filter(|stream| reachable(**stream));
+        match (open.next(), open.next()) {
+            (Some(only), None) => *only,
+            (Some(newest), Some(_)) if !get_is_open => *newest,
+            _ => StreamId::GET,
+        }
+    }
+}
+
+fn refusal(id: &[u8], code: i32, text: &str) -> Vec<u8> {
+    let mut line = jsonrpc::error(Some(id), code, text, None);
+    line.push(b'\n');
+    line
+}
+
+fn cancellation(number: u64, reason: &str) -> Vec<u8> {
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{number},\"reason\":\"{reason}\"}}}}\n"
+    )
+    .into_bytes()
+}

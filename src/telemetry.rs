@@ -1,0 +1,23 @@
+//! The log: tracing events on stderr, as text or JSON. stdout is never used.
+
+use std::io::{IsTerminal as _, stderr};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// Begins to log. Calling it again changes nothing.
+///
+/// # Errors
+/// The filter is not one.
+pub fn start(format: LogFormat, filter: &str) -> Result<(), String> {
+    let filter =
+        EnvFilter::try_new(filter).map_err(|error| format!("--log {filter:?}: {error}; write info, or info,child=warn"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    // An error means that somebody else logs already, as tests do.
+    let _ = match format {
+        LogFormat::Text => log.with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+    Ok(())
+}
