@@ -10,7 +10,7 @@ use super::body::{Body, Events};
 use super::reply::{self, Refusal};
 use crate::protocol::revision::Revision;
 use crate::protocol::sse::{self, EventId, StreamId};
-use crate::session::log::{self, From, NoCursor};
+use crate::session::cursor::{self, From, NoCursor};
 use crate::session::{Reader, Session};
 
 /// What the session says that belongs to no request. One reader at a time.
@@ -45,7 +45,7 @@ pub(crate) fn resume(
             http.metrics.replay_counted("gone");
             let mut event = Vec::new();
             sse::event_head(&mut event, EventId { seq: id.seq + 1, ..id });
-            event.extend_from_slice(&log::gone(&client_id));
+            event.extend_from_slice(&cursor::gone(&client_id));
             event.extend_from_slice(sse::EVENT_END);
             Ok(reply::stream(Body::full(event), session.id))
         }

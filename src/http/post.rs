@@ -17,7 +17,7 @@ use crate::principal::Principal;
 use crate::protocol::jsonrpc::{self, INTERNAL_ERROR};
 use crate::protocol::revision::Revision;
 use crate::server::NotOpened;
-use crate::session::log::First;
+use crate::session::cursor::First;
 use crate::session::router::Carries;
 use crate::session::{NotPosted, Reader, Session};
 

@@ -4,4 +4,5 @@ pub(crate) mod headers;
 pub(crate) mod jsonrpc;
 pub(crate) mod revision;
 pub(crate) mod scan;
+pub(crate) mod splice;
 pub(crate) mod sse;

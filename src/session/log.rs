@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::cursor::{Cursor, First, From, Next, NoCursor, gone, missing};
 use super::effects::Effects;
 use super::stream::{Delivery, EventKind, Reader, STREAM_COST, Stream, cost_of};
 use crate::budget::Budget;
@@ -25,6 +26,10 @@ const CUT_BYTES: usize = 256 << 10;
 /// How many streams that are no longer kept can still be told apart from ones that never were.
 const TOMBSTONES: usize = 256;
 
+mod evict;
+#[cfg(test)]
+mod tests;
+
 pub(crate) struct Log {
     streams: HashMap<StreamId, Stream>,
     /// The number of the next stream.
@@ -38,59 +43,6 @@ pub(crate) struct Log {
     /// Streams of delivered events, one entry an event, in the order of delivery.
     delivered: VecDeque<(StreamId, Instant)>,
     tombstones: VecDeque<(StreamId, Box<[u8]>)>,
-}
-
-/// A reader's place in one stream.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Cursor {
-    pub(crate) stream: StreamId,
-    /// The last event it took.
-    seq: u64,
-    generation: u64,
-}
-
-/// Where a reader of the GET stream or of a resumed stream begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum From {
-    /// After what has been delivered; refused while another reader is there.
-    Unread,
-    /// After this event; replaces another reader.
-    After(u64),
-}
-
-/// Why no reader can begin there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum NoCursor {
-    /// The stream has a reader.
-    Taken,
-    /// No such event was ever sent in this session.
-    Unknown,
-    /// The stream has been given up; its request had this id.
-    Gone(Box<[u8]>),
-    /// The stream has been given up so long ago that nothing is known of it.
-    Expired,
-}
-
-/// What a stream has for its reader.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    Event(u64, Bytes),
-    /// Events after the reader's place were given up; this message, which the log made, tells of it.
-    Gap(u64, Bytes),
-    /// The connection is to end, and the client to come back.
-    Release,
-    Wait,
-    End,
-}
-
-/// What a request's first event was.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum First {
-    /// Its answer: the stream is over and forgotten.
-    Answer(Bytes),
-    /// Something else: the reader goes on with [`Log::next`].
-    Event,
-    Wait,
 }
 
 /// What became of a message that was to be kept.
@@ -345,7 +297,7 @@ impl Log {
             let idle = |reader: &mut Reader| now.saturating_duration_since(reader.took) >= CUT_AFTER;
             if let Some(mut reader) = stream.reader.take_if(idle) {
                 self.metrics.drop_counted("slow_reader_cut");
-                cut(stream, &mut reader, now, effects);
+                evict::cut(stream, &mut reader, now, effects);
             }
         }
     }
@@ -377,56 +329,6 @@ impl Log {
         self.bytes + cost <= self.cap && self.budget.fits(cost)
     }
 
-    /// Gives up delivered events, then unread notifications of the stream furthest behind, then answers whose reader has
-    /// been gone longest. Says whether `cost` fits now.
-    fn make_room(&mut self, cost: usize, effects: &mut Effects) -> bool {
-        while !self.fits(cost) {
-            if !self.drop_delivered() && !self.drop_notifications(effects) && !self.drop_answer() {
-                return false;
-            }
-        }
-        true
-    }
-
-    fn drop_delivered(&mut self) -> bool {
-        let Some((id, _)) = self.delivered.pop_front() else { return false };
-        let Some(stream) = self.streams.get_mut(&id) else { return true };
-        let Some(event) = stream.pop_front() else { return true };
-        let over = stream.ended && stream.front().is_none() && id != StreamId::GET;
-        self.refund(event.cost());
-        if over {
-            self.bury(id);
-        }
-        true
-    }
-
-    fn drop_notifications(&mut self, effects: &mut Effects) -> bool {
-        let behind = self.streams.iter_mut().max_by_key(|(_, stream)| stream.unread_bytes).map(|(_, stream)| stream);
-        let Some(stream) = behind.filter(|stream| stream.unread_bytes > 0) else { return false };
-        let (count, freed) = stream.drop_notifications();
-        if count == 0 {
-            return false;
-        }
-        if let Some(mut reader) = stream.reader.take() {
-            let now = reader.took;
-            cut(stream, &mut reader, now, effects);
-        }
-        self.unread -= freed;
-        self.refund(freed);
-        self.metrics.events_evicted.inc_by(count as u64);
-        true
-    }
-
-    fn drop_answer(&mut self) -> bool {
-        let unread = |stream: &Stream| stream.reader.is_none() && stream.ended && stream.unread_bytes > 0;
-        let oldest = self.streams.iter().filter(|(_, stream)| unread(stream)).min_by_key(|(_, stream)| stream.left);
-        let Some((&id, _)) = oldest else { return false };
-        self.metrics.events_evicted.inc();
-        self.metrics.messages_lost.inc();
-        self.bury(id);
-        true
-    }
-
     /// Forgets a stream, but not that it was there.
     fn bury(&mut self, id: StreamId) {
         if let Some(client_id) = self.forget(id).and_then(|stream| stream.client_id) {
@@ -456,27 +358,4 @@ fn wait(stream: &mut Stream, waker: &Waker) {
             none => *none = Some(waker.clone()),
         }
     }
-}
-
-/// Ends a reader's connection; its cursor is out of date from here on.
-fn cut(stream: &mut Stream, reader: &mut Reader, now: Instant, effects: &mut Effects) {
-    stream.generation += 1;
-    stream.left = now;
-    effects.wake(reader.waker.take());
-    effects.cut(reader.cut.take());
-}
-
-/// The answer on a stream whose own answer has been given up.
-pub(crate) fn gone(client_id: &[u8]) -> Bytes {
-    let text = "the answer was given up before it was read (--log-bytes, --log-bytes-total)";
-    jsonrpc::error(Some(client_id), jsonrpc::INTERNAL_ERROR, text, None).into()
-}
-
-fn missing(events: u64) -> Bytes {
-    let text = format!("{events} events of this stream were given up before they were read (--log-bytes, --log-bytes-total)");
-    let data = serde_json::Value::from(text);
-    format!(
-        r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"warning","logger":"mcp-http-gateway","data":{data}}}}}"#
-    )
-    .into()
 }

@@ -1,7 +1,6 @@
 //! One session: a legacy client's `initialize` … end, in front of one child. What is decided here is decided in `router`,
 //! `log` and `outbox` behind one lock; this file locks, carries out the effects, and writes to the child.
 
-use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,8 +10,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+pub(crate) use self::bad_lines::BadLines;
+use self::cursor::{From, NoCursor};
 use self::effects::Effects;
-use self::log::{From, NoCursor};
+pub(crate) use self::id::SessionId;
 pub(crate) use self::reader::Reader;
 use self::router::Carries;
 pub(crate) use self::state::NotPosted;
@@ -21,11 +22,14 @@ use crate::child::framer::Fed;
 use crate::child::pipe::{self, Written};
 use crate::metrics::Metrics;
 use crate::principal::Principal;
-use crate::protocol::jsonrpc::{self, Envelope, Unreadable};
+use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::revision::Revision;
 use crate::protocol::sse::StreamId;
 
+mod bad_lines;
+pub(crate) mod cursor;
 pub(crate) mod effects;
+mod id;
 pub(crate) mod keeper;
 pub(crate) mod log;
 mod reader;
@@ -35,40 +39,6 @@ pub(crate) mod stream;
 
 /// A reader that takes nothing for this long no longer makes the child wait.
 const PAUSE: Duration = Duration::from_millis(250);
-
-/// Names a session toward its client: 128 random bits, 32 hexadecimal digits.
-///
-/// 2025-11-25, Session Management, 1: secure, visible ASCII.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct SessionId(u128);
-
-impl SessionId {
-    /// # Errors
-    /// The system gives no random bytes.
-    pub(crate) fn random() -> Result<SessionId, getrandom::Error> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes)?;
-        Ok(SessionId(u128::from_ne_bytes(bytes)))
-    }
-
-    /// Only what `Display` writes.
-    pub(crate) fn parse(text: &[u8]) -> Option<SessionId> {
-        let text = std::str::from_utf8(text).ok().filter(|text| text.len() == 32)?;
-        let is_ours = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        is_ours.then(|| u128::from_str_radix(text, 16).ok().map(SessionId)).flatten()
-    }
-
-    /// What logs show of it: holding an id is holding the session.
-    pub(crate) fn short(self) -> String {
-        format!("{:08x}", self.0 >> 96)
-    }
-}
-
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
 
 /// Why a session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,19 +166,19 @@ impl Session {
     /// Lines that the child wrote: read outside the lock, routed together under it.
     pub(crate) fn child_wrote(self: &Arc<Self>, fed: &Fed<'_>, max_line: usize, bad_lines: &mut BadLines) {
         self.heard.store(true, Ordering::Relaxed);
-        (0..fed.too_long).for_each(|_| bad_lines.add(self, "too_long", b""));
+        let mut too_long = fed.too_long;
         let mut lines: Vec<(&[u8], Envelope)> = Vec::new();
         for line in fed.lines() {
             match jsonrpc::read(line) {
-                _ if line.len() > max_line => bad_lines.add(self, "too_long", b""),
-                _ if line.trim_ascii().is_empty() => bad_lines.add(self, "blank", b""),
+                _ if line.len() > max_line => too_long += 1,
                 Ok(envelope) => lines.push((line, envelope)),
-                Err(fault) => {
-                    bad_lines.add(self, label(&fault), if matches!(fault, Unreadable::NotJson(_)) { line } else { b"" })
-                }
+                Err(fault) => bad_lines.add_unreadable(self, line, &fault),
             }
         }
-        if lines.is_empty() {
+        if too_long > 0 {
+            bad_lines.add(self, "too_long", b"");
+        }
+        if lines.is_empty() && too_long == 0 {
             return;
         }
         for (_, envelope) in &lines {
@@ -217,6 +187,7 @@ impl Session {
         let mut effects = Effects::default();
         let writes = {
             let mut state = self.lock();
+            (0..too_long).for_each(|_| state.line_too_long(&mut effects));
             state.child_wrote(lines.iter().map(|(line, envelope)| (*line, envelope)), Instant::now(), &mut effects);
             state.outbox.begin_write()
         };
@@ -353,66 +324,4 @@ impl Session {
 pub(crate) struct Tick {
     pub(crate) idle: Duration,
     pub(crate) stdin_queue: usize,
-}
-
-/// Counts and logs a child's lines that are no messages; logs at most ten in ten seconds.
-pub(crate) struct BadLines {
-    since: Instant,
-    logged: u32,
-}
-
-impl BadLines {
-    pub(crate) fn new() -> Self {
-        BadLines { since: Instant::now(), logged: 0 }
-    }
-
-    fn add(&mut self, session: &Session, reason: &'static str, line: &[u8]) {
-        session.metrics.bad_line_counted(reason);
-        if self.since.elapsed() >= Duration::from_secs(10) {
-            *self = BadLines::new();
-        }
-        self.logged += 1;
-        if self.logged <= 10 && reason != "blank" {
-            // What is not JSON is no message: its beginning may be shown, and mostly says what is wrong.
-            let begins = crate::child::stderr::escaped(&line[..line.len().min(80)]);
-            tracing::warn!(reason, begins, "a line on the server's stdout is not a message; it must write messages only");
-        }
-    }
-}
-
-fn label(fault: &Unreadable) -> &'static str {
-    match fault {
-        Unreadable::NotUtf8 => "not_utf8",
-        Unreadable::NotJson(_) => "not_json",
-        Unreadable::TooDeep => "too_deep",
-        Unreadable::Batch => "batch",
-        Unreadable::Shape(..) => "not_json_rpc",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_is_read_only_as_it_is_written() {
-        let id = SessionId::random().expect("random bytes");
-        assert_eq!(SessionId::parse(id.to_string().as_bytes()).map(|id| id.0), Some(id.0));
-        assert!(id.to_string().starts_with(&id.short()));
-        for text in
-            ["", "0", "g0000000000000000000000000000000", "A0000000000000000000000000000000", "+0000000000000000000000000000000"]
-        {
-            assert!(SessionId::parse(text.as_bytes()).is_none(), "{text}");
-        }
-    }
-
-    #[test]
-    fn ids_do_not_repeat_and_use_every_bit() {
-        let ids: std::collections::HashSet<u128> = (0..100_000).map(|_| SessionId::random().expect("random bytes").0).collect();
-        assert_eq!(ids.len(), 100_000);
-        for bit in 0..128 {
-            let set = ids.iter().filter(|id| *id >> bit & 1 == 1).count();
-            assert!((48_000..52_000).contains(&set), "bit {bit} is set in {set} of 100000");
-        }
-    }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Session;
-use super::log::{Cursor, First, Next};
+use super::cursor::{Cursor, First, Next};
 use crate::protocol::sse::{self, EventId, StreamId};
 
 /// One frame of a body takes up to this, so that a burst becomes few writes.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::stream::EventKind;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Method};
 use crate::protocol::scan::Span;
+use crate::protocol::splice::{canonical, private_number, splice};
 use crate::protocol::sse::StreamId;
 
 /// How long calls and questions may take.
@@ -98,7 +99,7 @@ impl Router {
         let mut edits: Vec<(Span, &[u8])> = Vec::with_capacity(2);
         edits.extend(envelope.id.map(|id| (id, private.as_bytes())));
         edits.extend(envelope.asked_token.map(|token| (token, private.as_bytes())));
-        let line = jsonrpc::splice(text, &mut edits, b"\n");
+        let line = splice(text, &mut edits, b"\n");
         let call = Call {
             stream,
             id: envelope.id.map_or(&b"null"[..], |id| id.of(text)).into(),
@@ -119,15 +120,15 @@ impl Router {
     /// A notification of the client.
     pub(crate) fn notification(&mut self, text: &[u8], envelope: &Envelope, now: Instant) -> Routed {
         let (Method::Cancelled, Some(about)) = (envelope.method(text), envelope.about_request) else {
-            return Routed::ToChild(jsonrpc::splice(text, &mut [], b"\n"));
+            return Routed::ToChild(splice(text, &mut [], b"\n"));
         };
-        let id = jsonrpc::canonical(about.of(text));
-        let mut same = self.calls.iter_mut().filter(|(_, call)| jsonrpc::canonical(&call.id) == id);
+        let id = canonical(about.of(text));
+        let mut same = self.calls.iter_mut().filter(|(_, call)| canonical(&call.id) == id);
         match (same.next(), same.next()) {
             // 2025-11-25, Cancellation: `initialize` must not be cancelled.
             (Some((number, call)), None) if !call.is_initialize => {
                 call.cancelled.get_or_insert(now);
-                Routed::ToChild(jsonrpc::splice(text, &mut [(about, number.to_string().as_bytes())], b"\n"))
+                Routed::ToChild(splice(text, &mut [(about, number.to_string().as_bytes())], b"\n"))
             }
             (Some(_), Some(_)) => Routed::Dropped("ambiguous_cancel"),
             _ => Routed::Dropped("cancel_without_call"),
@@ -136,9 +137,9 @@ impl Router {
 
     /// An answer of the client to a question.
     pub(crate) fn answer(&mut self, text: &[u8], envelope: &Envelope) -> Routed {
-        let id = envelope.id.map(|id| jsonrpc::canonical(id.of(text)));
+        let id = envelope.id.map(|id| canonical(id.of(text)));
         match id.and_then(|id| self.questions.remove(id.as_ref())) {
-            Some(_) => Routed::ToChild(jsonrpc::splice(text, &mut [], b"\n")),
+            Some(_) => Routed::ToChild(splice(text, &mut [], b"\n")),
             None => Routed::Dropped("answer_without_question"),
         }
     }
@@ -161,7 +162,7 @@ impl Router {
                 (method, ..) => {
                     let get_first = method == Method::Changed && get_is_open;
                     let stream = if get_first { StreamId::GET } else { self.carrier(get_is_open, reachable) };
-                    Routed::Event(stream, EventKind::Notification, jsonrpc::splice(text, &mut [], b""))
+                    Routed::Event(stream, EventKind::Notification, splice(text, &mut [], b""))
                 }
             },
             Kind::Request => self.question(text, envelope, get_is_open, reachable, now),
@@ -218,6 +219,18 @@ impl Router {
         self.calls.drain().map(|(_, call)| Routed::Event(call.stream, EventKind::Answer, error(&call))).collect()
     }
 
+    /// A line of the child was lost. If only one call can have been meant, it is over.
+    pub(crate) fn line_lost(&mut self, message: &str) -> Option<Routed> {
+        let mut numbers = self.calls.keys();
+        let (Some(only), None) = (numbers.next().copied(), numbers.next()) else { return None };
+        let call = self.finish(only)?;
+        Some(Routed::Event(
+            call.stream,
+            EventKind::Answer,
+            jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, message, None),
+        ))
+    }
+
     fn finish(&mut self, number: u64) -> Option<Call> {
         let call = self.calls.remove(&number)?;
         if let Ok(at) = self.carriers.binary_search(&call.stream) {
@@ -229,22 +242,22 @@ impl Router {
     fn child_answer(&mut self, text: &[u8], envelope: &Envelope) -> Routed {
         let Some(id) = envelope.id else {
             // An error about nothing that could be read: for whoever listens.
-            return Routed::Event(StreamId::GET, EventKind::Notification, jsonrpc::splice(text, &mut [], b""));
+            return Routed::Event(StreamId::GET, EventKind::Notification, splice(text, &mut [], b""));
         };
-        let call = jsonrpc::private_number(id.of(text)).and_then(|number| self.finish(number));
+        let call = private_number(id.of(text)).and_then(|number| self.finish(number));
         match call {
-            Some(call) => Routed::Event(call.stream, EventKind::Answer, jsonrpc::splice(text, &mut [(id, &call.id)], b"")),
+            Some(call) => Routed::Event(call.stream, EventKind::Answer, splice(text, &mut [(id, &call.id)], b"")),
             None => Routed::Dropped("answer_without_call"),
         }
     }
 
     fn progress(&mut self, text: &[u8], token: Span, now: Instant) -> Routed {
-        let call = jsonrpc::private_number(token.of(text)).and_then(|number| self.calls.get_mut(&number));
+        let call = private_number(token.of(text)).and_then(|number| self.calls.get_mut(&number));
         let Some(call) = call else { return Routed::Dropped("progress_without_call") };
         call.alive = now;
         match (&call.token, call.carries) {
             (Some(own), Carries::Events) => {
-                Routed::Event(call.stream, EventKind::Notification, jsonrpc::splice(text, &mut [(token, own)], b""))
+                Routed::Event(call.stream, EventKind::Notification, splice(text, &mut [(token, own)], b""))
             }
             (Some(_), Carries::AnswerOnly) => Routed::Dropped("progress_in_json_mode"),
             (None, _) => Routed::Dropped("progress_without_call"),
@@ -253,8 +266,8 @@ impl Router {
 
     /// The child takes a question back: the client that got it is told where it got it.
     fn withdrawn(&mut self, text: &[u8], about: Span) -> Routed {
-        match self.questions.remove(jsonrpc::canonical(about.of(text)).as_ref()) {
-            Some(question) => Routed::Event(question.stream, EventKind::Notification, jsonrpc::splice(text, &mut [], b"")),
+        match self.questions.remove(canonical(about.of(text)).as_ref()) {
+            Some(question) => Routed::Event(question.stream, EventKind::Notification, splice(text, &mut [], b"")),
             None => Routed::Dropped("cancel_without_question"),
         }
     }
@@ -273,19 +286,19 @@ impl Router {
             let text = "the client asked for a plain JSON answer and has no stream open: it cannot be asked";
             return Routed::ToChild(refusal(id, jsonrpc::METHOD_NOT_FOUND, text));
         }
-        let key = jsonrpc::canonical(id).into_owned().into_boxed_slice();
+        let key = canonical(id).into_owned().into_boxed_slice();
         if self.questions.contains_key(&key) {
             return Routed::ToChild(refusal(id, jsonrpc::INVALID_REQUEST, "a request with this id is still open"));
         }
         self.questions.insert(key, Question { id: id.into(), stream, asked: now });
-        Routed::Event(stream, EventKind::Question, jsonrpc::splice(text, &mut [], b""))
+        Routed::Event(stream, EventKind::Question, splice(text, &mut [], b""))
     }
 
     /// The question did not reach its stream: it is open no longer, and the child is told.
     pub(crate) fn unasked(&mut self, text: &[u8]) -> Option<Vec<u8>> {
         let envelope = jsonrpc::read(text).ok()?;
         let id = envelope.id?.of(text);
-        self.questions.remove(jsonrpc::canonical(id).as_ref())?;
+        self.questions.remove(canonical(id).as_ref())?;
         Some(refusal(id, jsonrpc::INTERNAL_ERROR, "the gateway's log is full (--log-bytes, --log-bytes-total)"))
     }
 

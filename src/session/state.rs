@@ -7,8 +7,9 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
+use super::cursor::{Cursor, From, NoCursor};
 use super::effects::Effects;
-use super::log::{Cursor, From, Kept, Log, NoCursor};
+use super::log::{Kept, Log};
 use super::router::{Carries, Routed, Router};
 use super::stream::EventKind;
 use crate::child::outbox::{NotTaken, Outbox};
@@ -91,6 +92,14 @@ impl State {
             let get_is_open = self.log.has_reader(StreamId::GET);
             let log = &self.log;
             let routed = self.router.line(text, envelope, get_is_open, |stream| log.is_reachable(stream), now);
+            self.apply(routed, effects);
+        }
+    }
+
+    /// The child wrote a line that is longer than `--max-line`: it was not kept, so nobody knows what it was.
+    pub(crate) fn line_too_long(&mut self, effects: &mut Effects) {
+        let text = "the server wrote a line longer than the gateway takes (--max-line)";
+        if let Some(routed) = self.router.line_lost(text) {
             self.apply(routed, effects);
         }
     }

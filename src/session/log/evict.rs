@@ -1,0 +1,65 @@
+//! Which events a log gives up when space runs out, and which reader is cut for it.
+
+use tokio::time::Instant;
+
+use super::{Effects, Log, Reader, Stream, StreamId};
+
+impl Log {
+    /// Gives up delivered events, then unread notifications of the stream furthest behind, then answers whose reader has
+    /// been gone longest. Says whether `cost` fits now.
+    pub(super) fn make_room(&mut self, cost: usize, effects: &mut Effects) -> bool {
+        while !self.fits(cost) {
+            if !self.drop_delivered() && !self.drop_notifications(effects) && !self.drop_answer() {
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(super) fn drop_delivered(&mut self) -> bool {
+        let Some((id, _)) = self.delivered.pop_front() else { return false };
+        let Some(stream) = self.streams.get_mut(&id) else { return true };
+        let Some(event) = stream.pop_front() else { return true };
+        let over = stream.ended && stream.front().is_none() && id != StreamId::GET;
+        self.refund(event.cost());
+        if over {
+            self.bury(id);
+        }
+        true
+    }
+
+    fn drop_notifications(&mut self, effects: &mut Effects) -> bool {
+        let behind = self.streams.iter_mut().max_by_key(|(_, stream)| stream.unread_bytes).map(|(_, stream)| stream);
+        let Some(stream) = behind.filter(|stream| stream.unread_bytes > 0) else { return false };
+        let (count, freed) = stream.drop_notifications();
+        if count == 0 {
+            return false;
+        }
+        if let Some(mut reader) = stream.reader.take() {
+            let now = reader.took;
+            cut(stream, &mut reader, now, effects);
+        }
+        self.unread -= freed;
+        self.refund(freed);
+        self.metrics.events_evicted.inc_by(count as u64);
+        true
+    }
+
+    fn drop_answer(&mut self) -> bool {
+        let unread = |stream: &Stream| stream.reader.is_none() && stream.ended && stream.unread_bytes > 0;
+        let oldest = self.streams.iter().filter(|(_, stream)| unread(stream)).min_by_key(|(_, stream)| stream.left);
+        let Some((&id, _)) = oldest else { return false };
+        self.metrics.events_evicted.inc();
+        self.metrics.messages_lost.inc();
+        self.bury(id);
+        true
+    }
+}
+
+/// Ends a reader's connection; its cursor is out of date from here on.
+pub(super) fn cut(stream: &mut Stream, reader: &mut Reader, now: Instant, effects: &mut Effects) {
+    stream.generation += 1;
+    stream.left = now;
+    effects.wake(reader.waker.take());
+    effects.cut(reader.cut.take());
+}

@@ -1,0 +1,344 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn log(cap: usize, total: usize) -> (Log, Arc<Budget>) {
+    let budget = Arc::new(Budget::new(total));
+    (Log::new(7, cap, Arc::clone(&budget), Arc::new(Metrics::new()), Instant::now()), budget)
+}
+
+fn opened(log: &mut Log) -> Cursor {
+    let cursor = log.open(b"\"id\"", None, Instant::now());
+    log.commit(cursor.stream);
+    cursor
+}
+
+fn append(log: &mut Log, stream: StreamId, kind: EventKind, text: &str) -> Kept {
+    log.append(stream, kind, Bytes::copy_from_slice(text.as_bytes()), &mut Effects::default())
+}
+
+fn note(log: &mut Log, stream: StreamId, text: &str) -> Kept {
+    append(log, stream, EventKind::Notification, text)
+}
+
+fn next(log: &mut Log, cursor: &mut Cursor) -> Next {
+    log.next(cursor, Waker::noop(), Instant::now())
+}
+
+fn event(seq: u64, text: &str) -> Next {
+    Next::Event(seq, Bytes::copy_from_slice(text.as_bytes()))
+}
+
+fn resumed(log: &mut Log, stream: StreamId, seq: u64) -> Result<Cursor, NoCursor> {
+    log.attach(stream, From::After(seq), None, Instant::now(), &mut Effects::default())
+}
+
+#[test]
+fn a_resume_after_the_end_gives_the_rest_and_ends() {
+    let (mut log, _) = log(1 << 20, 1 << 20);
+    let mut cursor = opened(&mut log);
+    note(&mut log, cursor.stream, "one");
+    assert_eq!(next(&mut log, &mut cursor), event(1, "one"));
+    log.detach(&cursor, Instant::now());
+    append(&mut log, cursor.stream, EventKind::Answer, "answer");
+    let mut again = resumed(&mut log, cursor.stream, 1).expect("it is kept");
+    assert_eq!(next(&mut log, &mut again), event(2, "answer"));
+    assert!(log.is_at_end(&again));
+    assert_eq!(next(&mut log, &mut again), Next::End);
+    let mut once_more = resumed(&mut log, cursor.stream, 0).expect("delivered events stay");
+    assert_eq!(next(&mut log, &mut once_more), event(1, "one"));
+}
+
+#[test]
+fn nothing_follows_an_answer() {
+    let (mut log, _) = log(1 << 20, 1 << 20);
+    let cursor = opened(&mut log);
+    assert_eq!(append(&mut log, cursor.stream, EventKind::Answer, "answer"), Kept::Yes);
+    assert_eq!(note(&mut log, cursor.stream, "late"), Kept::No);
+}
+
+#[test]
+fn the_newest_reader_wins_and_the_older_ends() {
+    let (mut log, _) = log(1 << 20, 1 << 20);
+    let mut older = opened(&mut log);
+    let mut newer = resumed(&mut log, older.stream, 0).expect("a cursor");
+    note(&mut log, older.stream, "one");
+    assert_eq!(next(&mut log, &mut older), Next::End);
+    assert_eq!(next(&mut log, &mut newer), event(1, "one"));
+    log.detach(&older, Instant::now());
+    assert!(log.has_reader(newer.stream), "the late end of the older one does not end the newer");
+}
+
+#[test]
+fn a_second_reader_of_the_get_stream_is_refused_and_a_resume_is_not() {
+    let (mut log, _) = log(1 << 20, 1 << 20);
+    let attach = |log: &mut Log, from| log.attach(StreamId::GET, from, None, Instant::now(), &mut Effects::default());
+    let first = attach(&mut log, From::Unread).expect("nobody reads it");
+    assert_eq!(attach(&mut log, From::Unread), Err(NoCursor::Taken));
+    assert!(attach(&mut log, From::After(0)).is_ok());
+    log.detach(&first, Instant::now());
+    assert_eq!(attach(&mut log, From::Unread), Err(NoCursor::Taken), "the resumed reader is still there");
+}
+
+#[test]
+fn a_place_that_never_was_is_unknown() {
+    let (mut log, _) = log(1 << 20, 1 << 20);
+    let cursor = opened(&mut log);
+    assert_eq!(resumed(&mut log, cursor.stream, 1), Err(NoCursor::Unknown));
+    assert_eq!(resumed(&mut log, StreamId(99), 0), Err(NoCursor::Unknown));
+}
+
+#[test]
+fn a_quick_answer_leaves_nothing_behind() {
+    let (mut log, budget) = log(1 << 20, 1 << 20);
+    let cursor = log.open(b"1", None, Instant::now());
+    append(&mut log, cursor.stream, EventKind::Answer, "answer");
+    assert_eq!(log.first(&cursor, Waker::noop()), First::Answer(Bytes::from_static(b"answer")));
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn an_answer_for_a_connection_that_is_gone_is_not_kept() {
+    let (mut log, budget) = log(1 << 20, 1 << 20);
+    let cursor = log.open(b"1", None, Instant::now());
+    log.detach(&cursor, Instant::now());
+    assert!(!log.is_reachable(cursor.stream));
+    append(&mut log, cursor.stream, EventKind::Answer, "answer");
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn delivered_events_go_first_and_unread_answers_last() {
+    let (mut log, _) = log(3000, 1 << 20);
+    let mut read = opened(&mut log);
+    note(&mut log, read.stream, &"r".repeat(600));
+    assert!(matches!(next(&mut log, &mut read), Next::Event(1, _)));
+    let unread = opened(&mut log);
+    log.detach(&unread, Instant::now());
+    append(&mut log, unread.stream, EventKind::Answer, &"a".repeat(600));
+    let behind = opened(&mut log);
+    note(&mut log, behind.stream, &"n".repeat(900));
+    // No room for it: the delivered event goes, then the notification; the answer stays.
+    assert_eq!(note(&mut log, read.stream, &"x".repeat(1000)), Kept::Yes);
+    let mut answer = resumed(&mut log, unread.stream, 0).expect("it is kept");
+    assert!(matches!(next(&mut log, &mut answer), Next::Event(1, _)));
+    let mut gap = resumed(&mut log, behind.stream, 0).expect("the stream is kept");
+    assert!(
+        matches!(next(&mut log, &mut gap), Next::Gap(1, text) if text.starts_with(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\""))
+    );
+}
+
+#[test]
+fn a_resume_of_what_was_given_up_is_an_error_for_that_request() {
+    let (mut log, _) = log(1 << 20, 1 << 20);
+    let mut cursor = opened(&mut log);
+    append(&mut log, cursor.stream, EventKind::Answer, "answer");
+    assert_eq!(next(&mut log, &mut cursor), event(1, "answer"));
+    log.tick(Instant::now() + KEEP_DELIVERED, &mut Effects::default());
+    assert_eq!(resumed(&mut log, cursor.stream, 0), Err(NoCursor::Gone((*b"\"id\"").into())));
+}
+
+#[test]
+fn one_message_larger_than_the_cap_passes_alone() {
+    let (mut log, _) = log(2000, 1 << 20);
+    let mut cursor = opened(&mut log);
+    let large = "x".repeat(5000);
+    assert_eq!(append(&mut log, cursor.stream, EventKind::Answer, &large), Kept::Yes);
+    assert_eq!(next(&mut log, &mut cursor), event(1, &large));
+}
+
+#[test]
+fn an_answer_that_fits_nowhere_becomes_an_error_that_names_the_limit() {
+    let (mut log, _) = log(2000, 1 << 20);
+    let mut cursor = opened(&mut log);
+    append(&mut log, cursor.stream, EventKind::Question, &"q".repeat(1000));
+    append(&mut log, cursor.stream, EventKind::Answer, &"a".repeat(1500));
+    assert!(matches!(next(&mut log, &mut cursor), Next::Event(1, _)));
+    assert!(
+        matches!(next(&mut log, &mut cursor), Next::Event(2, text) if text.starts_with(b"{\"jsonrpc\":\"2.0\",\"id\":\"id\",\"error\":{\"code\":-32603"))
+    );
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_cut_and_may_resume() {
+    let (mut log, _) = log(1 << 20, 1 << 20);
+    let cut = Arc::new(Notify::new());
+    let cursor = log.open(b"1", Some(Arc::clone(&cut)), Instant::now());
+    log.commit(cursor.stream);
+    note(&mut log, cursor.stream, &"x".repeat(CUT_BYTES));
+    let mut effects = Effects::default();
+    log.tick(Instant::now() + CUT_AFTER / 2, &mut effects);
+    assert!(log.has_reader(cursor.stream));
+    log.tick(Instant::now() + CUT_AFTER, &mut effects);
+    assert!(!log.has_reader(cursor.stream));
+    let mut again = resumed(&mut log, cursor.stream, 0).expect("a cursor");
+    assert!(matches!(next(&mut log, &mut again), Next::Event(1, _)));
+}
+
+#[test]
+fn readers_that_stall_are_not_waited_for() {
+    let (mut log, _) = log(1 << 20, 1 << 20);
+    let cursor = opened(&mut log);
+    note(&mut log, cursor.stream, &"x".repeat(600 << 10));
+    assert!(log.is_under_pressure());
+    log.mark_stalled(Duration::from_millis(250), Instant::now() + Duration::from_millis(250));
+    assert!(!log.is_under_pressure());
+}
+
+#[test]
+fn a_waiting_reader_is_woken_once_something_is_there() {
+    let (mut log, _) = log(1 << 20, 1 << 20);
+    let mut cursor = opened(&mut log);
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    assert_eq!(log.next(&mut cursor, &waker, Instant::now()), Next::Wait);
+    let mut effects = Effects::default();
+    log.append(cursor.stream, EventKind::Notification, Bytes::from_static(b"x"), &mut effects);
+    assert_eq!(woken.0.load(Ordering::Relaxed), 0, "not under the lock");
+    effects.run();
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append(usize, EventKind, usize),
+    Read(usize, usize),
+    Cut(usize),
+    Tick(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let kind = prop_oneof![
+        6 => Just(EventKind::Notification),
+        1 => Just(EventKind::Question),
+        1 => Just(EventKind::Answer),
+    ];
+    prop_oneof![
+        4 => (0..5_usize, kind, 0..400_usize).prop_map(|(stream, kind, size)| Step::Append(stream, kind, size)),
+        4 => (0..5_usize, 1..6_usize).prop_map(|(stream, count)| Step::Read(stream, count)),
+        1 => (0..5_usize).prop_map(Step::Cut),
+        1 => (1..40_u64).prop_map(Step::Tick),
+    ]
+}
+
+/// What a client of one stream knows.
+struct Client {
+    cursor: Cursor,
+    stream: StreamId,
+    last: u64,
+    got: Vec<String>,
+    gaps: usize,
+}
+
+/// Plays the steps with five streams; every stream's reader comes back where it stopped. Gives what was sent and what
+/// was got.
+fn play(steps: &[Step], cap: usize) -> (HashMap<StreamId, Vec<String>>, Vec<Client>, Arc<Budget>) {
+    let (mut log, budget) = log(cap, cap * 2);
+    let mut now = Instant::now();
+    let mut clients: Vec<Client> = (0..5)
+        .map(|_| opened(&mut log))
+        .map(|cursor| Client { stream: cursor.stream, cursor, last: 0, got: Vec::new(), gaps: 0 })
+        .collect();
+    let mut sent: HashMap<StreamId, Vec<String>> = HashMap::new();
+    let mut over: Vec<StreamId> = Vec::new();
+    let read = |log: &mut Log, client: &mut Client, count: usize, now: Instant| {
+        for _ in 0..count {
+            match log.next(&mut client.cursor, Waker::noop(), now) {
+                Next::Event(seq, bytes) => {
+                    client.last = seq;
+                    client.got.push(String::from_utf8_lossy(&bytes).into_owned());
+                }
+                Next::Gap(seq, _) => {
+                    client.last = seq;
+                    client.gaps += 1;
+                }
+                Next::Wait | Next::End | Next::Release => return,
+            }
+        }
+    };
+    let back = |log: &mut Log, client: &mut Client, now: Instant| match log.attach(
+        client.stream,
+        From::After(client.last),
+        None,
+        now,
+        &mut Effects::default(),
+    ) {
+        Ok(cursor) => client.cursor = cursor,
+        Err(NoCursor::Gone(_)) => client.gaps += 1,
+        Err(fault) => panic!("{fault:?} for {:?} after {}", client.stream, client.last),
+    };
+    for (number, step) in steps.iter().enumerate() {
+        match *step {
+            Step::Append(at, kind, size) => {
+                let stream = clients[at].stream;
+                let text = format!("{stream:?} {number} {}", "x".repeat(size));
+                if !over.contains(&stream) {
+                    append(&mut log, stream, kind, &text);
+                    sent.entry(stream).or_default().push(text);
+                }
+                if kind == EventKind::Answer {
+                    over.push(stream);
+                }
+            }
+            Step::Read(at, count) => {
+                if !log.has_reader(clients[at].stream) {
+                    back(&mut log, &mut clients[at], now);
+                }
+                read(&mut log, &mut clients[at], count, now);
+            }
+            Step::Cut(at) => log.detach(&clients[at].cursor, now),
+            Step::Tick(seconds) => {
+                now += Duration::from_secs(seconds);
+                log.tick(now, &mut Effects::default());
+            }
+        }
+    }
+    for client in &mut clients {
+        back(&mut log, client, now);
+        read(&mut log, client, usize::MAX, now);
+    }
+    drop(log);
+    (sent, clients, budget)
+}
+
+proptest! {
+    #[test]
+    fn with_room_every_stream_gives_exactly_what_was_sent_on_it(steps in prop::collection::vec(step(), 0..200)) {
+        let (sent, clients, budget) = play(&steps, 1 << 20);
+        for client in clients {
+            prop_assert_eq!(sent.get(&client.stream).cloned().unwrap_or_default(), client.got);
+        }
+        prop_assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn without_room_nothing_repeats_or_crosses_and_every_loss_is_told(steps in prop::collection::vec(step(), 0..300)) {
+        let (sent, clients, budget) = play(&steps, 2500);
+        for client in clients {
+            let sent = sent.get(&client.stream).cloned().unwrap_or_default();
+            let replaced = |text: &String| text.starts_with("{\"jsonrpc\"");
+            let got: Vec<&String> = client.got.iter().filter(|text| !replaced(text)).collect();
+            let mut rest = sent.iter();
+            for text in &got {
+                prop_assert!(rest.any(|sent| sent == *text), "out of order, repeated, or another stream's: {}", text);
+            }
+            let complete = got.len() == sent.len();
+            prop_assert!(complete || client.gaps > 0 || client.got.len() > got.len(), "a silent loss");
+        }
+        prop_assert_eq!(budget.used(), 0);
+    }
+}
