@@ -23,6 +23,9 @@ impl Access {
         if second.is_some() {
             return Err(Refusal::BadAuthority("more than one Host"));
         }
+        if self.local && uri.authority().is_none() && line.is_some_and(is_plainly_local) {
+            return Ok(());
+        }
         let host = match line.map(|line| line.to_str().ok().and_then(parse_authority)) {
             Some(None) => return Err(Refusal::BadAuthority("Host is not an authority")),
             Some(host) => host,
@@ -102,6 +105,19 @@ fn may_send(name: &str) -> bool {
 
 fn is_local(name: &str) -> bool {
     matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+}
+
+/// The spelling that nearly every client uses, known without parsing it: a local name, and perhaps a port.
+fn is_plainly_local(line: &HeaderValue) -> bool {
+    let line = line.as_bytes();
+    let port = line.strip_prefix(b"127.0.0.1").or_else(|| line.strip_prefix(b"localhost"));
+    match port {
+        Some([]) => true,
+        Some([b':', port @ ..]) => {
+            port.iter().all(u8::is_ascii_digit) && ((1..=4).contains(&port.len()) || port.len() == 5 && *port <= b"65535"[..])
+        }
+        _ => false,
+    }
 }
 
 fn parse_authority(text: &str) -> Option<(String, Option<u16>)> {

@@ -36,7 +36,7 @@ pub(crate) fn resume(
     match session.attach(id.stream, From::After(id.seq), cut) {
         // A stream that has nothing more: 204 ends a client's attempts to come back (WHATWG HTML, Server-sent events);
         // an empty stream would be asked for again and again.
-        Ok(reader) if reader.is_at_end() => Ok(reply::no_content(session.id)),
+        Ok(reader) if reader.is_at_end() => Ok(reply::no_content(session)),
         Ok(reader) => {
             http.metrics.replay_counted("resumed");
             Ok(stream(http, session, reader, None, "resumed"))
@@ -47,7 +47,7 @@ pub(crate) fn resume(
             sse::event_head(&mut event, EventId { seq: id.seq + 1, ..id });
             event.extend_from_slice(&cursor::gone(&client_id));
             event.extend_from_slice(sse::EVENT_END);
-            Ok(reply::stream(Body::full(event), session.id))
+            Ok(reply::stream(Body::full(event), session))
         }
         Err(NoCursor::Expired) => {
             http.metrics.replay_counted("expired");
@@ -64,5 +64,5 @@ fn stream(http: &Http, session: &Arc<Session>, reader: Reader, prime: Option<Eve
     let polls = session.revision().is_some_and(Revision::has_polling);
     let max_age = http.max_stream_age.filter(|_| polls || reader.stream() == StreamId::GET);
     let events = Events::new(reader, prime, max_age, http.metrics.stream_opened(kind));
-    reply::stream(Body::events(events), session.id)
+    reply::stream(Body::events(events), session)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Response as HttpResponse;
 use tokio::sync::Notify;
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{Instrument as _, debug_span};
 
 use super::Http;
 use super::body::{Body, Events};
@@ -30,7 +30,7 @@ pub(crate) async fn open(http: &Http, posted: &Posted) -> Result<HttpResponse<Bo
     if http.shutdown.is_draining() {
         return Err(Refusal::Draining.about(id));
     }
-    let opened = match http.server.open(&posted.text, &posted.envelope, Principal::Anonymous).await {
+    let opened = match http.server.open(&posted.text, &posted.envelope, carries(http), Principal::Anonymous).await {
         Ok(opened) => opened,
         Err(NotOpened::Refused(answer)) => return Ok(reply::json(answer, None)),
         Err(NotOpened::TooManySessions) => return Err(Refusal::TooManySessions.about(id)),
@@ -57,16 +57,15 @@ pub(crate) async fn ask(
     if http.shutdown.is_draining() {
         return Err(Refusal::Draining.about(id));
     }
-    let carries = if http.response == Response::Json { Carries::AnswerOnly } else { Carries::Events };
-    debug!(session = session.id.short(), method = %posted.envelope.method_name(&posted.text), "call");
-    let reader = session.call(&posted.text, &posted.envelope, carries, cut).map_err(|reason| refusal(reason).about(id))?;
-    answered(http, session, reader, posted, http.response).await
+    let span = debug_span!("call", session = session.id.short(), method = %posted.envelope.method_name(&posted.text));
+    let reader = session.call(&posted.text, &posted.envelope, carries(http), cut).map_err(|reason| refusal(reason).about(id))?;
+    answered(http, session, reader, posted, http.response).instrument(span).await
 }
 
 /// A notification or an answer: taken once it is queued for the child.
 pub(crate) fn tell(session: &Arc<Session>, posted: &Posted) -> Result<HttpResponse<Body>, Refused> {
     session.tell(&posted.text, &posted.envelope).map_err(refusal)?;
-    Ok(reply::accepted(session.id))
+    Ok(reply::accepted(session))
 }
 
 async fn answered(
@@ -82,11 +81,11 @@ async fn answered(
         Response::Sse => None,
     };
     match first {
-        Some(First::Answer(answer)) => Ok(reply::json(answer, Some(session.id))),
+        Some(First::Answer(answer)) => Ok(reply::json(answer, Some(session))),
         Some(_) if response == Response::Json => {
             let id = posted.envelope.id.map(|id| id.of(&posted.text));
             let error = jsonrpc::error(id, INTERNAL_ERROR, "Error processing request: No response received", None);
-            Ok(reply::json(error, Some(session.id)))
+            Ok(reply::json(error, Some(session)))
         }
         _ => Ok(stream(http, session, reader)),
     }
@@ -101,7 +100,14 @@ fn stream(http: &Http, session: &Arc<Session>, reader: Reader) -> HttpResponse<B
     let prime = polls.then(|| reader.event_id());
     let active = http.metrics.stream_opened("post");
     let events = Events::new(reader, prime, max_age, active);
-    reply::stream(Body::events(events), session.id)
+    reply::stream(Body::events(events), session)
+}
+
+fn carries(http: &Http) -> Carries {
+    match http.response {
+        Response::Json => Carries::AnswerOnly,
+        Response::Auto | Response::Sse => Carries::Events,
+    }
 }
 
 fn refusal(reason: NotPosted) -> Refusal {

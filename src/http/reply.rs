@@ -8,7 +8,7 @@ use super::body::Body;
 use crate::protocol::headers::{ACCEL_BUFFERING, EVENT_STREAM, JSON, SESSION_ID};
 use crate::protocol::jsonrpc::{self, INTERNAL_ERROR, INVALID_REQUEST, PARSE_ERROR, Unreadable};
 use crate::protocol::revision::Revision;
-use crate::session::SessionId;
+use crate::session::Session;
 
 /// Why a request was turned away.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,12 +234,12 @@ pub(crate) fn refusal(refused: &Refused) -> Response<Body> {
 }
 
 /// One message as the whole body.
-pub(crate) fn json(message: impl Into<Bytes>, session: Option<SessionId>) -> Response<Body> {
+pub(crate) fn json(message: impl Into<Bytes>, session: Option<&Session>) -> Response<Body> {
     with_session(with_type(StatusCode::OK, JSON, Body::full(message)), session)
 }
 
 /// An event stream.
-pub(crate) fn stream(body: Body, session: SessionId) -> Response<Body> {
+pub(crate) fn stream(body: Body, session: &Session) -> Response<Body> {
     let mut response = with_type(StatusCode::OK, EVENT_STREAM, body);
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
@@ -248,12 +248,12 @@ pub(crate) fn stream(body: Body, session: SessionId) -> Response<Body> {
 }
 
 /// A message was taken; there is nothing to say.
-pub(crate) fn accepted(session: SessionId) -> Response<Body> {
+pub(crate) fn accepted(session: &Session) -> Response<Body> {
     with_session(status(StatusCode::ACCEPTED), Some(session))
 }
 
 /// There is nothing to send, now or later.
-pub(crate) fn no_content(session: SessionId) -> Response<Body> {
+pub(crate) fn no_content(session: &Session) -> Response<Body> {
     with_session(status(StatusCode::NO_CONTENT), Some(session))
 }
 
@@ -274,9 +274,9 @@ fn with_type(status: StatusCode, kind: &'static str, body: Body) -> Response<Bod
     response
 }
 
-fn with_session(mut response: Response<Body>, session: Option<SessionId>) -> Response<Body> {
-    if let Some(value) = session.and_then(|id| HeaderValue::from_str(&id.to_string()).ok()) {
-        response.headers_mut().insert(SESSION_ID, value);
+fn with_session(mut response: Response<Body>, session: Option<&Session>) -> Response<Body> {
+    if let Some(session) = session {
+        response.headers_mut().insert(SESSION_ID, session.header.clone());
     }
     response
 }

@@ -19,19 +19,17 @@ pub(crate) struct Accepts {
 
 /// Reads every `Accept` line. The most specific range that matches a type decides about it; weight 0 excludes it.
 pub(crate) fn accepts(headers: &HeaderMap) -> Accepts {
-    let ranges: Vec<(String, bool)> = headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .flat_map(|line| split_quoted(line.as_bytes(), b','))
-        .filter_map(|entry| media_range(&entry))
-        .collect();
-    let takes = |kind: &str| {
-        let family = kind.split_once('/').map_or(kind, |(family, _)| family);
-        let candidates = [kind.to_owned(), format!("{family}/*"), "*/*".to_owned()];
-        let decide = |name: &String| ranges.iter().find(|(range, _)| range == name).map(|(_, wanted)| *wanted);
-        candidates.iter().find_map(decide).unwrap_or(false)
-    };
-    Accepts { json: takes(JSON), event_stream: takes(EVENT_STREAM) }
+    let (mut json, mut event_stream) = (Wanted::default(), Wanted::default());
+    for line in headers.get_all(header::ACCEPT) {
+        for entry in Split::new(line.as_bytes(), b',') {
+            let mut parts = Split::new(entry, b';');
+            let range = parts.next().unwrap_or_default().trim_ascii();
+            let weight = parts.find_map(weight).unwrap_or(1.0);
+            json.consider(range, weight, [JSON, "application/*"]);
+            event_stream.consider(range, weight, [EVENT_STREAM, "text/*"]);
+        }
+    }
+    Accepts { json: json.is_wanted, event_stream: event_stream.is_wanted }
 }
 
 /// Whether the body is declared as JSON, exactly once, whatever its parameters.
@@ -42,36 +40,62 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     essence.trim_ascii().eq_ignore_ascii_case(JSON.as_bytes())
 }
 
-/// A media range in lower case, and whether its weight is above 0.
-fn media_range(entry: &[u8]) -> Option<(String, bool)> {
-    let mut parts = split_quoted(entry, b';').into_iter();
-    let range = parts.next()?.trim_ascii().to_ascii_lowercase();
-    let range = String::from_utf8(range).ok().filter(|range| range.contains('/'))?;
-    let weight = parts.find_map(|part| {
-        let part = part.trim_ascii();
-        let value = part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q="))?;
-        std::str::from_utf8(value).ok()?.parse::<f32>().ok()
-    });
-    Some((range, weight.is_none_or(|weight| weight > 0.0)))
+/// What has been said about one media type.
+#[derive(Default)]
+struct Wanted {
+    /// How specific the range was that decided: 3 the type itself, 2 its family, 1 anything, 0 nothing was said.
+    rank: u8,
+    is_wanted: bool,
 }
 
-/// Splits at a separator, but not inside a quoted string.
-fn split_quoted(text: &[u8], separator: u8) -> Vec<Vec<u8>> {
-    let mut parts = vec![Vec::new()];
-    let mut quoted = false;
-    let mut escaped = false;
-    for &byte in text {
-        if byte == separator && !quoted {
-            parts.push(Vec::new());
-            continue;
-        }
-        quoted ^= byte == b'"' && !escaped;
-        escaped = byte == b'\\' && quoted && !escaped;
-        if let Some(part) = parts.last_mut() {
-            part.push(byte);
+impl Wanted {
+    fn consider(&mut self, range: &[u8], weight: f32, [exact, family]: [&str; 2]) {
+        let rank = match range {
+            _ if range.eq_ignore_ascii_case(exact.as_bytes()) => 3,
+            _ if range.eq_ignore_ascii_case(family.as_bytes()) => 2,
+            b"*/*" => 1,
+            _ => return,
+        };
+        if rank > self.rank {
+            *self = Wanted { rank, is_wanted: weight > 0.0 };
         }
     }
-    parts
+}
+
+fn weight(parameter: &[u8]) -> Option<f32> {
+    let parameter = parameter.trim_ascii();
+    let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// The parts between separators that are not inside a quoted string.
+struct Split<'a> {
+    rest: Option<&'a [u8]>,
+    separator: u8,
+}
+
+impl<'a> Split<'a> {
+    fn new(text: &'a [u8], separator: u8) -> Self {
+        Split { rest: Some(text), separator }
+    }
+}
+
+impl<'a> Iterator for Split<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let text = self.rest.take()?;
+        let (mut quoted, mut escaped) = (false, false);
+        for (at, &byte) in text.iter().enumerate() {
+            if byte == self.separator && !quoted {
+                self.rest = Some(&text[at + 1..]);
+                return Some(&text[..at]);
+            }
+            quoted ^= byte == b'"' && !escaped;
+            escaped = byte == b'\\' && quoted && !escaped;
+        }
+        Some(text)
+    }
 }
 
 #[cfg(test)]

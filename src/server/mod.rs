@@ -126,6 +126,7 @@ impl Server {
         self: &Arc<Self>,
         text: &[u8],
         envelope: &Envelope,
+        carries: Carries,
         principal: Principal,
     ) -> Result<Opened, NotOpened> {
         let session_permit = Arc::clone(&self.sessions).try_acquire_owned().map_err(|_| NotOpened::TooManySessions)?;
@@ -137,7 +138,7 @@ impl Server {
             Err(error) => return Err(NotOpened::CannotStart(self.failed(&error.to_string()))),
         };
         let mut opened = Opened { session: Arc::clone(&session), handed_over: false, reader: None };
-        let Ok(reader) = session.call(text, envelope, Carries::Events, None) else {
+        let Ok(reader) = session.call(text, envelope, carries, None) else {
             return Err(NotOpened::Ended(self.failed("it closed its input")));
         };
         let answer = timeout(self.limits.initialize_timeout, self.answer(&session, &reader)).await;

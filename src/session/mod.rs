@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
@@ -74,6 +75,8 @@ impl EndReason {
 
 pub(crate) struct Session {
     pub(crate) id: SessionId,
+    /// The id as a header value.
+    pub(crate) header: HeaderValue,
     pub(crate) principal: Principal,
     state: Mutex<State>,
     /// Taken when the child is to see the end of its input.
@@ -90,8 +93,10 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(id: SessionId, principal: Principal, state: State, stdin: AsyncFd<OwnedFd>, metrics: Arc<Metrics>) -> Self {
+        let header = HeaderValue::from_str(&id.to_string()).expect("hexadecimal digits are a header value");
         Session {
             id,
+            header,
             principal,
             state: Mutex::new(state),
             stdin: Mutex::new(Some(Arc::new(stdin))),

@@ -12,6 +12,9 @@ use crate::protocol::scan::Span;
 use crate::protocol::splice::{canonical, private_number, splice};
 use crate::protocol::sse::StreamId;
 
+#[cfg(test)]
+mod tests;
+
 /// How long calls and questions may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
