@@ -175,7 +175,7 @@ impl Members {
             }
             scanner.object(2, |scanner, name| {
                 let slot = name.is(text, "progressToken").then_some(&mut self.asked_token);
-                token(scanner, slot, &mut self.wrong)
+                token(scanner, 3, slot, &mut self.wrong)
             })
         } else {
             let slot = if name.is(text, "progressToken") {
@@ -185,7 +185,7 @@ impl Members {
             } else {
                 None
             };
-            token(scanner, slot, &mut self.wrong)
+            token(scanner, 2, slot, &mut self.wrong)
         }
     }
 
@@ -241,9 +241,14 @@ fn once<T>(slot: &mut Option<T>, value: T, wrong: &mut Option<&'static str>) {
     }
 }
 
-/// Passes over a value; if it is a string or a number and there is a slot for it, remembers where it stood.
-fn token(scanner: &mut Scanner<'_>, slot: Option<&mut Option<Span>>, wrong: &mut Option<&'static str>) -> Result<(), Fault> {
-    let (kind, span) = scanner.value(3)?;
+/// Passes over a value that begins at `depth`; if it is a string or a number and there is a slot for it, remembers where it stood.
+fn token(
+    scanner: &mut Scanner<'_>,
+    depth: usize,
+    slot: Option<&mut Option<Span>>,
+    wrong: &mut Option<&'static str>,
+) -> Result<(), Fault> {
+    let (kind, span) = scanner.value(depth)?;
     let Some(slot) = slot else { return Ok(()) };
     if slot.is_some() {
         *wrong = Some(DUPLICATE);
@@ -337,6 +342,20 @@ mod tests {
         }
         assert!(matches!(read(b"[]"), Err(Unreadable::Batch)));
         assert!(read(br#"{"jsonrpc":"2.0","id":null,"error":{}}"#).is_ok());
+    }
+
+    #[test]
+    fn depth_counts_from_the_message_itself() {
+        for (before, after, levels) in
+            [(r#""x":"#, "", 1), (r#""params":{"a":"#, "}", 2), (r#""params":{"_meta":{"a":"#, "}}", 3)]
+        {
+            let nested = |depth: usize| {
+                let value = format!("{}{}", "[".repeat(depth - levels), "]".repeat(depth - levels));
+                read(format!(r#"{{"jsonrpc":"2.0","method":"m",{before}{value}{after}}}"#).as_bytes())
+            };
+            assert!(nested(128).is_ok(), "{levels}");
+            assert_eq!(nested(129).err(), Some(Unreadable::TooDeep), "{levels}");
+        }
     }
 
     #[test]
