@@ -20,6 +20,8 @@ use crate::server::Server;
 use crate::session::EndReason;
 use crate::shutdown::{Phase, Shutdown};
 
+/// Connections to the admin listener at a time.
+const ADMIN_CONNECTIONS: usize = 64;
 /// How often a drain looks whether calls are still in flight.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long the last errors may take to reach their clients.
@@ -120,10 +122,10 @@ impl Gateway {
     pub async fn run<T>(self, stop: impl Future<Output = ()>, now: impl Future<Output = T>) -> Option<T> {
         let Gateway { config, listener, address, admin, server, metrics, shutdown, connections } = self;
         let bounds = connection_bounds(&config.limits);
-        let accepting = |site, until| Accepting {
+        let accepting = |site, connections: &Arc<Semaphore>, until| Accepting {
             site,
             bounds,
-            connections: Arc::clone(&connections),
+            connections: Arc::clone(connections),
             metrics: Arc::clone(&metrics),
             shutdown: Arc::clone(&shutdown),
             until,
@@ -139,16 +141,18 @@ impl Gateway {
         };
         announce(&config, &address, admin.as_ref());
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(listener::accept(listener, accepting(Site::Mcp(Arc::new(http)), Phase::Draining)));
+        tasks.spawn(listener::accept(listener, accepting(Site::Mcp(Arc::new(http)), &connections, Phase::Draining)));
         tasks.spawn(Arc::clone(&server).watch_clock());
         if let Some(admin) = admin {
+            // Probes are answered also when all connections are in use.
+            let probes = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
             let site = Admin {
                 server: Arc::clone(&server),
                 access: config.admin_access.clone(),
                 shutdown: Arc::clone(&shutdown),
                 metrics: Arc::clone(&metrics),
             };
-            tasks.spawn(listener::accept(admin, accepting(Site::Admin(Arc::new(site)), Phase::Cut)));
+            tasks.spawn(listener::accept(admin, accepting(Site::Admin(Arc::new(site)), &probes, Phase::Cut)));
         }
         let drained = async {
             stop.await;

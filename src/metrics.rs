@@ -34,6 +34,7 @@ pub(crate) struct Metrics {
     pub(crate) sessions_opened: Counter,
     sessions_closed: Family<Label, Counter>,
     pub(crate) children_running: Gauge,
+    pub(crate) child_resident_bytes: Gauge,
     child_spawns: Family<Label, Counter>,
     child_exits: Family<Label, Counter>,
     pub(crate) child_spawn_seconds: Histogram,
@@ -50,6 +51,7 @@ pub(crate) struct Metrics {
     dropped: Family<Label, Counter>,
     bad_lines: Family<Label, Counter>,
     rejected: Family<Label, Counter>,
+    timeouts: Family<Label, Counter>,
     accept_errors: Family<Label, Counter>,
     pub(crate) stderr_lines: Counter,
     pub(crate) stderr_lines_unlogged: Counter,
@@ -78,6 +80,7 @@ impl Metrics {
             sessions_opened: Counter::default(),
             sessions_closed: Family::default(),
             children_running: Gauge::default(),
+            child_resident_bytes: Gauge::default(),
             child_spawns: Family::default(),
             child_exits: Family::default(),
             child_spawn_seconds: seconds(),
@@ -93,6 +96,7 @@ impl Metrics {
             dropped: Family::default(),
             bad_lines: Family::default(),
             rejected: Family::default(),
+            timeouts: Family::default(),
             accept_errors: Family::default(),
             stderr_lines: Counter::default(),
             stderr_lines_unlogged: Counter::default(),
@@ -120,6 +124,12 @@ impl Metrics {
         r.register("sessions_opened", "Sessions that were opened", self.sessions_opened.clone());
         r.register("sessions_closed", "Sessions that ended, by reason", self.sessions_closed.clone());
         r.register("children_running", "Child processes", self.children_running.clone());
+        r.register_with_unit(
+            "child_rss",
+            "Resident memory of all children (not of their own children)",
+            Unit::Bytes,
+            self.child_resident_bytes.clone(),
+        );
         r.register("child_spawns", "Attempts to start a child, by result", self.child_spawns.clone());
         r.register("child_exits", "Children that ended, by reason", self.child_exits.clone());
         r.register_with_unit(
@@ -138,6 +148,7 @@ impl Metrics {
         r.register("messages_dropped", "Messages that belong to nobody, by reason", self.dropped.clone());
         r.register("bad_lines", "Lines of children that are no messages, by reason", self.bad_lines.clone());
         r.register("rejected", "Requests refused, by reason", self.rejected.clone());
+        r.register("timeouts", "What was ended because it took too long, by bound", self.timeouts.clone());
         r.register("accept_errors", "Connections that could not be accepted, by error", self.accept_errors.clone());
         r.register("stderr_lines", "Lines that children wrote to stderr", self.stderr_lines.clone());
         r.register("stderr_lines_unlogged", "Of these, lines over the rate that is logged", self.stderr_lines_unlogged.clone());
@@ -212,6 +223,10 @@ impl Metrics {
         self.rejected.get_or_create(&[("reason", reason)]).inc();
     }
 
+    pub(crate) fn timeout_counted(&self, bound: &'static str) {
+        self.timeouts.get_or_create(&[("bound", bound)]).inc();
+    }
+
     pub(crate) fn accept_error_counted(&self, errno: &'static str) {
         self.accept_errors.get_or_create(&[("errno", errno)]).inc();
     }
@@ -221,12 +236,10 @@ impl Metrics {
     }
 
     fn read_process(&self) {
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let pages = read("/proc/self/statm").split(' ').nth(1).and_then(|pages| pages.parse::<i64>().ok());
-        self.resident_bytes.set(pages.unwrap_or(0) * rustix::param::page_size() as i64);
+        self.resident_bytes.set(resident_bytes("self"));
         self.open_fds.set(std::fs::read_dir("/proc/self/fd").map_or(0, |dir| dir.count() as i64));
         // The name in parentheses may hold spaces; utime and stime are the 12th and 13th fields behind it.
-        let stat = read("/proc/self/stat");
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
         let ticks: f64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
         let seconds = ticks / rustix::param::clock_ticks_per_second() as f64;
@@ -248,6 +261,13 @@ impl Drop for ActiveGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
+}
+
+/// Resident memory of a process, by its number or as `self`; 0 if it has gone.
+pub(crate) fn resident_bytes(process: &str) -> i64 {
+    let statm = std::fs::read_to_string(format!("/proc/{process}/statm")).unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<i64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as i64
 }
 
 fn seconds() -> Histogram {

@@ -61,6 +61,12 @@ impl Spawner {
         self.ours.lock().unwrap_or_else(PoisonError::into_inner).remove(&pid);
     }
 
+    /// Resident memory of all children.
+    pub(crate) fn resident_bytes(&self) -> i64 {
+        let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        ours.iter().map(|pid| crate::metrics::resident_bytes(&pid.as_raw_nonzero().to_string())).sum()
+    }
+
     /// Kills every process group that is still ours. For an end without delay.
     pub(crate) fn kill_all(&self) {
         for pid in self.ours.lock().unwrap_or_else(PoisonError::into_inner).iter() {

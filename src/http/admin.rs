@@ -39,6 +39,7 @@ impl Admin {
                 Err(reason) => reply::text(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {reason}\n")),
             },
             "/metrics" => {
+                self.metrics.child_resident_bytes.set(self.server.children_resident_bytes());
                 let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
                 reply::text(StatusCode::OK, kind, self.metrics.print())
             }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::Site;
 use super::listener::Socket;
+use crate::metrics::Metrics;
 use crate::shutdown::{Phase, Shutdown};
 
 /// How long a client may take to say which HTTP it speaks, and to send a request's head; also how long an HTTP/1.1
@@ -34,8 +35,12 @@ pub(crate) struct Bounds {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(socket: Socket, site: Site, bounds: Bounds, shutdown: Arc<Shutdown>) {
-    let Ok(Some(is_h2)) = timeout(HEAD_PATIENCE, speaks_h2(&socket)).await else { return };
+pub(crate) async fn serve(socket: Socket, site: Site, bounds: Bounds, shutdown: Arc<Shutdown>, metrics: &Metrics) {
+    let is_h2 = match timeout(HEAD_PATIENCE, speaks_h2(&socket)).await {
+        Ok(Some(is_h2)) => is_h2,
+        Ok(None) => return,
+        Err(_) => return metrics.timeout_counted("head"),
+    };
     let cut = Arc::new(Notify::new());
     let busy = Arc::new(());
     let service = {
@@ -57,25 +62,33 @@ pub(crate) async fn serve(socket: Socket, site: Site, bounds: Bounds, shutdown: 
             .max_send_buf_size(BUFFER)
             .keep_alive_interval(Duration::from_secs(15))
             .keep_alive_timeout(Duration::from_secs(20));
-        drive(builder.serve_connection(io, service), cut, shutdown, idle(busy)).await;
+        drive(builder.serve_connection(io, service), cut, shutdown, metrics, idle(busy)).await;
     } else {
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(BUFFER);
-        drive(builder.serve_connection(io, service), cut, shutdown, std::future::pending()).await;
+        drive(builder.serve_connection(io, service), cut, shutdown, metrics, std::future::pending()).await;
     }
 }
 
 /// Runs a connection until it ends, is cut, is idle for too long, or the gateway stops.
-async fn drive<C>(connection: C, cut: Arc<Notify>, shutdown: Arc<Shutdown>, idle: impl Future<Output = ()>)
+async fn drive<C>(connection: C, cut: Arc<Notify>, shutdown: Arc<Shutdown>, metrics: &Metrics, idle: impl Future<Output = ()>)
 where
-    C: GracefulConnection,
+    C: GracefulConnection<Error = hyper::Error>,
 {
     let mut connection = pin!(connection);
     let ending = tokio::select! {
-        _ = connection.as_mut() => return,
+        ended = connection.as_mut() => {
+            if ended.is_err_and(|error| error.is_timeout()) {
+                metrics.timeout_counted("head");
+            }
+            return;
+        }
         () = cut.notified() => return,
         () = shutdown.reached(Phase::Closing) => true,
-        () = idle => false,
+        () = idle => {
+            metrics.timeout_counted("idle_connection");
+            false
+        }
     };
     connection.as_mut().graceful_shutdown();
     tokio::select! {

@@ -133,10 +133,11 @@ fn spawn(socket: Socket, accepting: &Accepting) {
         return;
     };
     let active = ActiveGuard::new(accepting.metrics.connections_active.clone());
-    let serving = connection::serve(socket, accepting.site.clone(), accepting.bounds, Arc::clone(&accepting.shutdown));
+    let (site, bounds, shutdown) = (accepting.site.clone(), accepting.bounds, Arc::clone(&accepting.shutdown));
+    let metrics = Arc::clone(&accepting.metrics);
     // Ends with its connection, at the latest when the gateway stops; its permit is what is waited for.
     drop(tokio::spawn(async move {
-        serving.await;
+        connection::serve(socket, site, bounds, shutdown, &metrics).await;
         drop((permit, active));
     }));
 }

@@ -143,7 +143,10 @@ impl Server {
         };
         let answer = timeout(self.limits.initialize_timeout, self.answer(&session, &reader)).await;
         let answer = match answer {
-            Err(_) => return Err(NotOpened::TimedOut(self.failed("no answer to initialize within --initialize-timeout"))),
+            Err(_) => {
+                self.metrics.timeout_counted("initialize");
+                return Err(NotOpened::TimedOut(self.failed("no answer to initialize within --initialize-timeout")));
+            }
             Ok(Some(answer)) if session.end_reason().is_none() => answer,
             Ok(_) => return Err(NotOpened::Ended(self.failed("it ended before it answered initialize"))),
         };
@@ -175,6 +178,7 @@ impl Server {
                 let tick = session.tick(now);
                 queued += tick.stdin_queue;
                 if tick.idle >= self.limits.idle_timeout {
+                    self.metrics.timeout_counted("idle_session");
                     session.end(EndReason::Idle);
                 }
             }
@@ -203,6 +207,10 @@ impl Server {
     pub(crate) async fn all_children_gone(&self) {
         let all = u32::try_from(self.limits.max_children).unwrap_or(u32::MAX);
         let _ = self.children.acquire_many(all).await;
+    }
+
+    pub(crate) fn children_resident_bytes(&self) -> i64 {
+        self.spawner.resident_bytes()
     }
 
     pub(crate) fn kill_all_children(&self) {

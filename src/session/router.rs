@@ -67,6 +67,15 @@ pub(crate) struct Router {
     patience: Patience,
 }
 
+/// What time has ended.
+#[derive(Debug, Default)]
+pub(crate) struct Expired {
+    /// Errors for the client, cancellations and errors for the child.
+    pub(crate) routed: Vec<Routed>,
+    /// The bounds that were reached; metric labels.
+    pub(crate) bounds: Vec<&'static str>,
+}
+
 /// What becomes of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Routed {
@@ -172,11 +181,11 @@ impl Router {
         }
     }
 
-    /// What time has ended: errors for the client, cancellations and errors for the child.
-    pub(crate) fn tick(&mut self, now: Instant) -> Vec<Routed> {
+    /// Ends what has taken too long.
+    pub(crate) fn tick(&mut self, now: Instant) -> Expired {
         let since = |then: Instant| now.saturating_duration_since(then);
         let patience = self.patience;
-        let mut routed = Vec::new();
+        let mut expired = Expired::default();
         let asked: Vec<StreamId> = self.questions.values().map(|question| question.stream).collect();
         let over: Vec<(u64, bool)> = self
             .calls
@@ -198,20 +207,22 @@ impl Router {
                 (jsonrpc::INTERNAL_ERROR, "the server did not answer in time (--request-timeout, --request-timeout-max)")
             };
             let error = jsonrpc::error(Some(&call.id), code, text, None);
-            routed.push(Routed::Event(call.stream, EventKind::Answer, error));
+            expired.bounds.push(if cancelled { "cancelled" } else { "request" });
+            expired.routed.push(Routed::Event(call.stream, EventKind::Answer, error));
             if !cancelled && !call.is_initialize {
-                routed.push(Routed::ToChild(cancellation(number, "timed out")));
+                expired.routed.push(Routed::ToChild(cancellation(number, "timed out")));
             }
         }
         self.questions.retain(|_, question| {
             let keep = since(question.asked) < patience.question;
             if !keep {
                 let text = "the client did not answer in time (--question-timeout)";
-                routed.push(Routed::ToChild(refusal(&question.id, jsonrpc::INTERNAL_ERROR, text)));
+                expired.bounds.push("question");
+                expired.routed.push(Routed::ToChild(refusal(&question.id, jsonrpc::INTERNAL_ERROR, text)));
             }
             keep
         });
-        routed
+        expired
     }
 
     /// The child has gone or the session ends: every call in flight gets this error.

@@ -123,7 +123,9 @@ impl State {
     }
 
     pub(crate) fn tick(&mut self, now: Instant, effects: &mut Effects) {
-        for routed in self.router.tick(now) {
+        let expired = self.router.tick(now);
+        expired.bounds.iter().for_each(|bound| self.metrics.timeout_counted(bound));
+        for routed in expired.routed {
             self.apply(routed, effects);
         }
         self.log.tick(now, effects);

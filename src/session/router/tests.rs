@@ -142,8 +142,8 @@ fn a_cancellation_reaches_the_one_call_it_names() {
         tell(&mut router, &cancel("\"\\u0061\""), now),
         Routed::ToChild(format!("{}\n", cancel(&number.to_string())).into())
     );
-    assert!(router.tick(now + Duration::from_secs(1)).is_empty());
-    let over = router.tick(now + PATIENCE.cancelled);
+    assert!(router.tick(now + Duration::from_secs(1)).routed.is_empty());
+    let over = router.tick(now + PATIENCE.cancelled).routed;
     assert!(
         matches!(&over[..], [Routed::Event(StreamId(1), EventKind::Answer, error)] if error.starts_with(br#"{"jsonrpc":"2.0","id":"a","error":{"code":-32800"#))
     );
@@ -170,10 +170,10 @@ fn progress_restarts_the_timer_but_not_the_hard_one() {
     let mut now = began;
     while now + Duration::from_secs(200) < began + PATIENCE.hard {
         now += Duration::from_secs(200);
-        assert!(router.tick(now).is_empty());
+        assert!(router.tick(now).routed.is_empty());
         assert_eq!(on(&hear(&mut router, &progress, false, now)), Some(1));
     }
-    let over = router.tick(began + PATIENCE.hard);
+    let over = router.tick(began + PATIENCE.hard).routed;
     assert_eq!(over.len(), 2, "an error for the client, a cancellation for the child");
     assert_eq!(router.calls_in_flight(), 0);
 }
@@ -183,13 +183,13 @@ fn the_users_time_is_not_the_calls() {
     let (mut router, now) = (Router::new(PATIENCE), Instant::now());
     ask(&mut router, "1", 1, Carries::Events, now);
     hear(&mut router, r#"{"jsonrpc":"2.0","id":9,"method":"elicitation/create"}"#, false, now);
-    assert!(router.tick(now + PATIENCE.request).is_empty());
-    let refused = router.tick(now + PATIENCE.question);
+    assert!(router.tick(now + PATIENCE.request).routed.is_empty());
+    let refused = router.tick(now + PATIENCE.question).routed;
     assert!(
         matches!(&refused[..], [Routed::ToChild(line)] if line.starts_with(br#"{"jsonrpc":"2.0","id":9,"error""#)),
         "{refused:?}"
     );
-    assert_eq!(router.tick(now + PATIENCE.question + PATIENCE.request).len(), 2, "then the call's own time runs again");
+    assert_eq!(router.tick(now + PATIENCE.question + PATIENCE.request).routed.len(), 2, "then the call's own time runs again");
 }
 
 #[test]
