@@ -18,8 +18,10 @@ pub(crate) struct Fed<'a> {
     first: Option<Vec<u8>>,
     /// Whole lines.
     rest: &'a [u8],
-    /// How many lines turned out too long, and were thrown away.
-    pub(crate) too_long: usize,
+    /// A line before these turned out too long, and is thrown away.
+    pub(crate) lost_before: bool,
+    /// The same, behind them.
+    pub(crate) lost_after: bool,
 }
 
 impl Framer {
@@ -28,14 +30,14 @@ impl Framer {
     }
 
     pub(crate) fn feed<'a>(&mut self, chunk: &'a [u8]) -> Fed<'a> {
-        let mut fed = Fed { first: None, rest: &[], too_long: 0 };
+        let mut fed = Fed { first: None, rest: &[], lost_before: false, lost_after: false };
         let mut chunk = chunk;
         if self.discards || !self.partial.is_empty() {
             let Some(end) = memchr(b'\n', chunk) else {
-                self.keep(chunk, &mut fed);
+                fed.lost_before = !self.keep(chunk);
                 return fed;
             };
-            self.keep(&chunk[..end], &mut fed);
+            fed.lost_before = !self.keep(&chunk[..end]);
             if !mem::take(&mut self.discards) {
                 fed.first = Some(mem::take(&mut self.partial));
             }
@@ -43,7 +45,7 @@ impl Framer {
         }
         let (rest, tail) = chunk.split_at(memrchr(b'\n', chunk).map_or(0, |end| end + 1));
         fed.rest = rest;
-        self.keep(tail, &mut fed);
+        fed.lost_after = !self.keep(tail);
         fed
     }
 
@@ -52,17 +54,18 @@ impl Framer {
         !self.partial.is_empty()
     }
 
-    fn keep(&mut self, piece: &[u8], fed: &mut Fed<'_>) {
+    /// Says whether the line that is arriving is still short enough; a line is given up once.
+    fn keep(&mut self, piece: &[u8]) -> bool {
         if self.discards {
-            return;
+            return true;
         }
         if self.partial.len() + piece.len() > self.max {
             self.discards = true;
             self.partial = Vec::new();
-            fed.too_long += 1;
-            return;
+            return false;
         }
         self.partial.extend_from_slice(piece);
+        true
     }
 }
 
@@ -94,7 +97,7 @@ mod tests {
                 let (chunk, after) = rest.split_at((*cut).min(rest.len()));
                 let fed = framer.feed(chunk);
                 // A long line within one chunk is for the reader of lines to refuse.
-                too_long += fed.too_long + fed.lines().filter(|line| line.len() > max).count();
+                too_long += usize::from(fed.lost_before) + usize::from(fed.lost_after) + fed.lines().filter(|line| line.len() > max).count();
                 got.extend(fed.lines().filter(|line| line.len() <= max).map(<[u8]>::to_vec));
                 rest = after;
             }
@@ -109,7 +112,8 @@ mod tests {
         let mut framer = Framer::new(100);
         let mut too_long = 0;
         for _ in 0..1000 {
-            too_long += framer.feed(&[b'x'; 64]).too_long;
+            let fed = framer.feed(&[b'x'; 64]);
+            too_long += usize::from(fed.lost_before) + usize::from(fed.lost_after);
             assert!(framer.partial.capacity() <= 128);
         }
         assert_eq!(too_long, 1);

@@ -57,7 +57,7 @@ pub(crate) async fn drain(stderr: OwnedFd, pid: Pid, tail: Option<Tail>, metrics
                 metrics.stderr_lines_unlogged.inc();
             }
         }
-        metrics.stderr_lines_unlogged.inc_by(fed.too_long as u64);
+        metrics.stderr_lines_unlogged.inc_by(u64::from(fed.lost_before) + u64::from(fed.lost_after));
     })
     .await;
 }

@@ -18,7 +18,7 @@ pub(crate) use self::id::SessionId;
 pub(crate) use self::reader::Reader;
 use self::router::Carries;
 pub(crate) use self::state::NotPosted;
-use self::state::State;
+use self::state::{Line, State};
 use crate::child::framer::Fed;
 use crate::child::pipe::{self, Written};
 use crate::metrics::Metrics;
@@ -171,29 +171,29 @@ impl Session {
     /// Lines that the child wrote: read outside the lock, routed together under it.
     pub(crate) fn child_wrote(self: &Arc<Self>, fed: &Fed<'_>, max_line: usize, bad_lines: &mut BadLines) {
         self.heard.store(true, Ordering::Relaxed);
-        let mut too_long = fed.too_long;
-        let mut lines: Vec<(&[u8], Envelope)> = Vec::new();
+        let mut lines: Vec<Line<'_>> = Vec::new();
+        lines.extend(fed.lost_before.then_some(Line::TooLong));
         for line in fed.lines() {
             match jsonrpc::read(line) {
-                _ if line.len() > max_line => too_long += 1,
-                Ok(envelope) => lines.push((line, envelope)),
+                _ if line.len() > max_line => lines.push(Line::TooLong),
+                Ok(envelope) => {
+                    self.metrics.message_to_client_counted(envelope.kind);
+                    lines.push(Line::Message(line, envelope));
+                }
                 Err(fault) => bad_lines.add_unreadable(self, line, &fault),
             }
         }
-        if too_long > 0 {
-            bad_lines.add(self, "too_long", b"");
-        }
-        if lines.is_empty() && too_long == 0 {
+        lines.extend(fed.lost_after.then_some(Line::TooLong));
+        if lines.is_empty() {
             return;
         }
-        for (_, envelope) in &lines {
-            self.metrics.message_to_client_counted(envelope.kind);
+        for _ in lines.iter().filter(|line| matches!(line, Line::TooLong)) {
+            bad_lines.add(self, "too_long", b"");
         }
         let mut effects = Effects::default();
         let writes = {
             let mut state = self.lock();
-            (0..too_long).for_each(|_| state.line_too_long(&mut effects));
-            state.child_wrote(lines.iter().map(|(line, envelope)| (*line, envelope)), Instant::now(), &mut effects);
+            state.child_wrote(&lines, Instant::now(), &mut effects);
             state.outbox.begin_write()
         };
         effects.run();

@@ -28,6 +28,13 @@ pub(crate) struct State {
     ended: bool,
 }
 
+/// A line of the child.
+pub(crate) enum Line<'a> {
+    Message(&'a [u8], Envelope),
+    /// Longer than `--max-line`: it was not kept, so nobody knows what it was.
+    TooLong,
+}
+
 /// Why a message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotPosted {
@@ -82,25 +89,19 @@ impl State {
     }
 
     /// Lines of the child, in its order.
-    pub(crate) fn child_wrote<'a>(
-        &mut self,
-        lines: impl Iterator<Item = (&'a [u8], &'a Envelope)>,
-        now: Instant,
-        effects: &mut Effects,
-    ) {
-        for (text, envelope) in lines {
-            let get_is_open = self.log.has_reader(StreamId::GET);
-            let log = &self.log;
-            let routed = self.router.line(text, envelope, get_is_open, |stream| log.is_reachable(stream), now);
-            self.apply(routed, effects);
-        }
-    }
-
-    /// The child wrote a line that is longer than `--max-line`: it was not kept, so nobody knows what it was.
-    pub(crate) fn line_too_long(&mut self, effects: &mut Effects) {
-        let text = "the server wrote a line longer than the gateway takes (--max-line)";
-        if let Some(routed) = self.router.line_lost(text) {
-            self.apply(routed, effects);
+    pub(crate) fn child_wrote(&mut self, lines: &[Line<'_>], now: Instant, effects: &mut Effects) {
+        for line in lines {
+            let routed = match line {
+                Line::Message(text, envelope) => {
+                    let get_is_open = self.log.has_reader(StreamId::GET);
+                    let log = &self.log;
+                    Some(self.router.line(text, envelope, get_is_open, |stream| log.is_reachable(stream), now))
+                }
+                Line::TooLong => self.router.line_lost("the server wrote a line longer than the gateway takes (--max-line)"),
+            };
+            if let Some(routed) = routed {
+                self.apply(routed, effects);
+            }
         }
     }
 
