@@ -1,1 +1,113 @@
-//! See below.
+//! What goes over the wire, as text: `tests/transcripts/NAME.txt` says who sends what and what must come of it, one rule of
+//! the specification a file. Each is played against a gateway in this process.
+//!
+//! ```text
+//! # Comments. The first ones say which rule this is, and where it stands.
+//! flags: --response sse          further options of the gateway
+//!
+//! open 2025-11-25                initialize and initialized, by client and first child; the session's id is $S
+//! open 2025-06-18 as $T          another session, with the next child
+//!
+//! > a POST {"jsonrpc":…}         the client sends a request, called a, with this body, on a connection of its own
+//!     accept: text/plain         …with this field instead of the usual one (below); a second line of a name is a second field
+//!     -content-type              …without this field
+//!     target: /elsewhere         …to another place than /mcp
+//! cut a                          the client closes that connection
+//!
+//! < a 200                        the response to a has this status
+//!     cache-control: no-cache    …this field
+//!     -mcp-session-id            …and not this one
+//! < a 200 {"jsonrpc":…}          …and this body, as application/json, and nothing after it
+//! < a 202 empty                  …and no body
+//! < a 200 stream                 …and is an event stream
+//! < a event {"jsonrpc":…}        the next event of the stream, in our exact shape, with this data…
+//! < a event $E {"jsonrpc":…}     …and this id
+//! < a prime $E                   the next event has this id, asks to come back after a second, and has no data
+//! < a retry                      the next block only asks to come back after a second
+//! < a comment                    the next block is a keep-alive comment; all other expectations pass over comments
+//! < a block                      the next block has exactly these lines
+//!     id: $E
+//! < a end                        the body ends as it should
+//! < a nothing                    nothing more has come, not even a status
+//! same a b                       both responses are the same but for their date
+//!
+//! child> {"jsonrpc":…}           the next line at the first child; child2 is the second, and so on
+//! child> end                     its stdin has been closed
+//! child nothing                  no line has come
+//! child< {"jsonrpc":…}           the child writes a line
+//! child exits                    it closes its pipes and ends with status 0
+//! child killed                   it ends by SIGKILL
+//! child gone                     its process is no more
+//! child none                     no child was started beyond those that were named before
+//!
+//! clock +15s                     the clock, which stands still otherwise, moves by this at once (ms, s, m or h)
+//! stop                           the gateway is asked to stop
+//! stopped                        it has stopped
+//! ```
+//!
+//! Everything is compared as bytes. `$name` in an expectation captures what stands there, later it means that; `$_` is
+//! anything; `$$` is a dollar. `<<0d 0a>>` is those bytes, `<<78 * 300>>` is that byte 300 times.
+//!
+//! Usual fields: `host`, on POST `accept: application/json, text/event-stream` and `content-type: application/json`, on GET
+//! `accept: text/event-stream`, and once a session is open its `mcp-session-id` and, from 2025-06-18 on,
+//! `mcp-protocol-version`. At the end nothing may be left over: an event, a response, a child or a line at a child that no
+//! step expected fails the transcript.
+
+use std::path::PathBuf;
+
+use self::play::Play;
+use crate::support::relay::with_gateway;
+
+mod exchange;
+mod list;
+mod order;
+mod pattern;
+mod play;
+
+/// One line of a transcript, with the indented lines below it.
+struct Step {
+    line: usize,
+    text: String,
+    below: Vec<String>,
+}
+
+fn directory() -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests", "transcripts"].iter().collect()
+}
+
+fn files() -> Vec<String> {
+    let files = std::fs::read_dir(directory()).expect("the transcripts").flatten();
+    let name = |file: std::fs::DirEntry| file.file_name().to_str()?.strip_suffix(".txt").map(str::to_owned);
+    let mut names: Vec<String> = files.filter_map(name).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Plays one transcript; else says where it failed, what was expected and what came.
+fn play(name: &str) -> Result<(), String> {
+    let text = std::fs::read_to_string(directory().join(name).with_extension("txt")).expect("a transcript");
+    let (flags, steps) = parse(&text);
+    with_gateway(&flags, async |relay| {
+        let mut play = Play::new(relay);
+        for step in &steps {
+            let at = format!("tests/transcripts/{name}.txt:{}: {}", step.line, step.text);
+            play.step(step).await.map_err(|fault| format!("{at}\n{fault}"))?;
+        }
+        play.left_over().await.map_err(|fault| format!("tests/transcripts/{name}.txt, after the last step:\n{fault}"))
+    })
+}
+
+fn parse(text: &str) -> (Vec<String>, Vec<Step>) {
+    let mut flags = Vec::new();
+    let mut steps: Vec<Step> = Vec::new();
+    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#')) {
+        if let Some(words) = line.strip_prefix("flags:") {
+            flags.extend(words.split_whitespace().map(str::to_owned));
+        } else if line.starts_with(' ') {
+            steps.last_mut().expect("an indented line stands below a step").below.push(line.trim_start().to_owned());
+        } else {
+            steps.push(Step { line: at + 1, text: line.to_owned(), below: Vec::new() });
+        }
+    }
+    (flags, steps)
+}

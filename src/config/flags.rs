@@ -67,7 +67,7 @@ pub struct Flags {
     /// Serve requests for this host name (NAME or NAME:PORT); '*' allows any
     #[arg(long, env = "MCP_GATEWAY_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',', help_heading = "Access")]
     pub(super) allowed_host: Vec<String>,
-    /// Serve web pages of this origin (SCHEME://HOST[:PORT])
+    /// Serve web pages of this origin (SCHEME://HOST or SCHEME://HOST:PORT)
     #[arg(long, env = "MCP_GATEWAY_ALLOWED_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', help_heading = "Access")]
     pub(super) allowed_origin: Vec<String>,
     /// Serve the admin listener for this host name; '*' allows any

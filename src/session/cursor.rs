@@ -53,7 +53,7 @@ pub(crate) enum Next {
 pub(crate) enum First {
     /// Its answer: the stream is over and forgotten.
     Answer(Bytes),
-    /// Something else: the reader goes on with [`Log::next`].
+    /// Something else: the reader goes on with `Log::next`.
     Event,
     Wait,
 }

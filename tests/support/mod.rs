@@ -1,1 +1,9 @@
 //! What tests share.
+
+pub(crate) mod early;
+pub(crate) mod events;
+pub(crate) mod gateway;
+pub(crate) mod http;
+pub(crate) mod proc;
+pub(crate) mod relay;
+pub(crate) mod session;

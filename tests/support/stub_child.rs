@@ -1,11 +1,14 @@
 //! The child of the tests: a small stdio MCP server that does what it is told, also what no server should.
 //!
-//! `stub_child` serves by itself; `stub_child relay SOCKET` connects to a unix socket and copies bytes both ways, so that a
-//! test is the child. Built as an example of the package: `cargo test` builds it, `cargo install` does not.
+//! `stub_child` serves by itself; `stub_child linger` stays when its input ends; `stub_child relay SOCKET` connects to a unix
+//! socket and copies bytes both ways, so that a test is the child; `stub_child connect ADDRESS` does so over TCP, so that a
+//! test has a connection from elsewhere. Built as an example of the package: `cargo test` builds it, `cargo install` does not.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, Read, Write, stdin, stdout};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,25 +16,42 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-type Waiting = Arc<Mutex<HashMap<String, Sender<Value>>>>;
+#[derive(Default)]
+struct Stub {
+    /// Who waits for the answer to which question.
+    waiting: HashMap<String, Sender<Value>>,
+    /// Calls of the tool `hold`: their ids and texts.
+    held: Vec<(Value, Value)>,
+}
+
+type Shared = Arc<Mutex<Stub>>;
 
 fn main() {
     let words: Vec<String> = std::env::args().collect();
-    if words.get(1).is_some_and(|word| word == "relay") {
-        relay(&words[2]);
-    } else {
-        serve();
+    match words.get(1).map(String::as_str) {
+        Some("relay") => {
+            let socket = UnixStream::connect(&words[2]).expect("the test listens");
+            let upward = socket.try_clone().expect("a descriptor");
+            thread::spawn(move || {
+                copy(stdin().lock(), &upward);
+                let _ = upward.shutdown(Shutdown::Write);
+            });
+            copy(&socket, stdout().lock());
+        }
+        Some("connect") => {
+            let socket = TcpStream::connect(&words[2]).expect("the gateway listens");
+            let upward = socket.try_clone().expect("a descriptor");
+            thread::spawn(move || copy(stdin().lock(), &upward));
+            copy(&socket, stdout().lock());
+        }
+        Some("linger") => {
+            serve();
+            loop {
+                thread::park();
+            }
+        }
+        _ => serve(),
     }
-}
-
-fn relay(path: &str) {
-    let socket = UnixStream::connect(path).expect("the test listens");
-    let upward = socket.try_clone().expect("a descriptor");
-    thread::spawn(move || {
-        copy(stdin().lock(), &upward);
-        let _ = upward.shutdown(std::net::Shutdown::Write);
-    });
-    copy(&socket, stdout().lock());
 }
 
 fn copy(mut from: impl Read, mut to: impl Write) {
@@ -44,15 +64,15 @@ fn copy(mut from: impl Read, mut to: impl Write) {
 }
 
 fn serve() {
-    let waiting = Waiting::default();
+    let stub = Shared::default();
     for line in stdin().lock().lines() {
         let Ok(line) = line else { return };
         let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
         match (message.get("method").and_then(Value::as_str), message.get("id")) {
-            (Some(method), Some(id)) => asked(&waiting, method, id.clone(), message["params"].clone()),
+            (Some(method), Some(id)) => asked(&stub, method, id.clone(), message["params"].clone()),
             (Some(method), None) => told(method, &message),
             (None, _) => {
-                let waiter = waiting.lock().expect("no panic").remove(&message["id"].to_string());
+                let waiter = stub.lock().expect("no panic").waiting.remove(&message["id"].to_string());
                 waiter.into_iter().for_each(|waiter| drop(waiter.send(message.clone())));
             }
         }
@@ -66,7 +86,7 @@ fn told(method: &str, message: &Value) {
     }
 }
 
-fn asked(waiting: &Waiting, method: &str, id: Value, params: Value) {
+fn asked(stub: &Shared, method: &str, id: Value, params: Value) {
     match method {
         "initialize" => {
             let wanted = params["protocolVersion"].clone();
@@ -86,9 +106,13 @@ fn asked(waiting: &Waiting, method: &str, id: Value, params: Value) {
             match name.as_str() {
                 "echo" => result(&id, json!({ "content": [{ "type": "text", "text": params["arguments"]["text"] }] })),
                 "never" => {}
+                // Not answered before `release`.
+                "hold" => stub.lock().expect("no panic").held.push((id, params["arguments"]["text"].clone())),
+                // Writes `bytes` before it reads on.
+                "gush" => gush(&id, &params),
                 _ => drop(thread::spawn({
-                    let waiting = Arc::clone(waiting);
-                    move || tool(&waiting, &name, &id, &params)
+                    let stub = Arc::clone(stub);
+                    move || tool(&stub, &name, &id, &params)
                 })),
             }
         }
@@ -96,7 +120,16 @@ fn asked(waiting: &Waiting, method: &str, id: Value, params: Value) {
     }
 }
 
-fn tool(waiting: &Waiting, name: &str, id: &Value, params: &Value) {
+fn gush(id: &Value, params: &Value) {
+    let pad = "x".repeat(64 << 10);
+    for at in 1..=params["arguments"]["bytes"].as_u64().unwrap_or(0) >> 16 {
+        let note = json!({ "progressToken": params["_meta"]["progressToken"], "progress": at, "message": pad });
+        line(&json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": note }));
+    }
+    result(id, json!({ "content": [{ "type": "text", "text": "gushed" }] }));
+}
+
+fn tool(stub: &Shared, name: &str, id: &Value, params: &Value) {
     let arguments = &params["arguments"];
     let number = |key: &str| arguments[key].as_u64().unwrap_or(0);
     let text = |text: &str| result(id, json!({ "content": [{ "type": "text", "text": text }] }));
@@ -106,13 +139,19 @@ fn tool(waiting: &Waiting, name: &str, id: &Value, params: &Value) {
             thread::sleep(Duration::from_millis(number("ms")));
             text("slept");
         }
-        // `count` progress notifications, the answer at once behind them, in one write.
+        // `count` progress notifications from `base` on, `pad` bytes larger, the answer at once behind them: in one write,
+        // or one every `us` microseconds.
         "progress" => {
             let token = &params["_meta"]["progressToken"];
+            let pad = "x".repeat(usize::try_from(number("pad")).unwrap_or(0));
             let mut out = String::new();
             for at in 1..=number("count") {
-                let note = json!({ "progressToken": token, "progress": at });
+                let note = json!({ "progressToken": token, "progress": number("base") + at, "message": pad });
                 out += &format!("{}\n", json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": note }));
+                if number("us") > 0 {
+                    raw(std::mem::take(&mut out).as_bytes());
+                    thread::sleep(Duration::from_micros(number("us")));
+                }
             }
             let answer = json!({ "content": [{ "type": "text", "text": "done" }] });
             out += &format!("{}\n", json!({ "jsonrpc": "2.0", "id": id, "result": answer }));
@@ -127,21 +166,42 @@ fn tool(waiting: &Waiting, name: &str, id: &Value, params: &Value) {
             }
             text("flooded");
         }
-        // An answer of `bytes`.
-        "big" => text(&"x".repeat(usize::try_from(number("bytes")).unwrap_or(0))),
+        // An answer of `bytes`, no two parts of which look the same.
+        "big" => text(
+            &(0..number("bytes")).map(|at| char::from(b'a' + ((at * 7 + at / 13 + at / 997) % 26) as u8)).collect::<String>(),
+        ),
+        "length" => text(&arguments["text"].as_str().map_or(0, str::len).to_string()),
+        // Answers all calls of `hold`, the last first, once there are `count`; then itself.
+        "release" => {
+            while (stub.lock().expect("no panic").held.len() as u64) < number("count") {
+                thread::sleep(Duration::from_millis(1));
+            }
+            for (id, text) in std::mem::take(&mut stub.lock().expect("no panic").held).into_iter().rev() {
+                result(&id, json!({ "content": [{ "type": "text", "text": text }] }));
+            }
+            text("released");
+        }
+        // Leaves `count` processes behind whose parents have ended.
+        "orphans" => {
+            let script = format!("for n in $(seq {}); do (sleep 0.1 &); done", number("count"));
+            let status = Command::new("sh").args(["-c", &script]).status();
+            text(&format!("{status:?}"));
+        }
         // Asks the client, and answers with what it said.
         "ask" => {
             let (send, answer) = channel();
             let question = json!(format!("q-{id}"));
-            waiting.lock().expect("no panic").insert(question.to_string(), send);
+            stub.lock().expect("no panic").waiting.insert(question.to_string(), send);
             let params = json!({ "message": "?", "requestedSchema": { "type": "object", "properties": {} } });
             line(&json!({ "jsonrpc": "2.0", "id": question, "method": "elicitation/create", "params": params }));
             let answer = answer.recv_timeout(Duration::from_secs(60)).unwrap_or_default();
             text(&answer.to_string());
         }
-        // Writes the string `text` as it is, then answers.
+        // Writes the string `text` as it is, the bytes `bytes` behind it, then answers.
         "write" => {
             raw(arguments["text"].as_str().unwrap_or_default().as_bytes());
+            let bytes = arguments["bytes"].as_array().into_iter().flatten();
+            raw(&bytes.map(|byte| byte.as_u64().unwrap_or(0) as u8).collect::<Vec<u8>>());
             text("written");
         }
         "exit" => std::process::exit(i32::try_from(number("code")).unwrap_or(1)),
