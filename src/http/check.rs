@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method as Verb, Request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
@@ -60,6 +60,9 @@ fn head<B>(http: &Http, request: &Request<B>) -> Result<(), Refusal> {
     let size: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if size > http.server.limits.max_headers {
         return Err(Refusal::HeadersTooLarge);
+    }
+    if !fields.get_all(TRANSFER_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        return Err(Refusal::BadFraming);
     }
     http.access.check_host(request.uri(), fields)?;
     http.access.check_origin(fields)?;

@@ -15,6 +15,8 @@ use crate::session::Session;
 pub(crate) enum Refusal {
     UriTooLong,
     HeadersTooLarge,
+    /// A transfer coding other than `chunked`: where the body ends would be a guess.
+    BadFraming,
     NoHost,
     /// More than one authority, or none that can be read.
     BadAuthority(&'static str),
@@ -67,8 +69,8 @@ impl Refusal {
         match self {
             Refusal::UriTooLong => StatusCode::URI_TOO_LONG,
             Refusal::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            // RFC 9112, 3.2.
-            Refusal::BadAuthority(_) => StatusCode::BAD_REQUEST,
+            // RFC 9112, 3.2 and 6.1.
+            Refusal::BadFraming | Refusal::BadAuthority(_) => StatusCode::BAD_REQUEST,
             Refusal::NoHost | Refusal::HostNotAllowed(_) => StatusCode::MISDIRECTED_REQUEST,
             // 2025-11-25, Transports, Security Warning, 1.
             Refusal::OriginNotAllowed(_) => StatusCode::FORBIDDEN,
@@ -115,6 +117,7 @@ impl Refusal {
             Refusal::UriTooLong => "uri_too_long",
             Refusal::HeadersTooLarge => "headers_too_large",
             Refusal::BadAuthority(_) => "bad_authority",
+            Refusal::BadFraming => "bad_framing",
             Refusal::NoHost => "no_host",
             Refusal::HostNotAllowed(_) => "host_not_allowed",
             Refusal::OriginNotAllowed(_) => "origin_not_allowed",
@@ -148,6 +151,7 @@ impl Refusal {
             Refusal::UriTooLong => "URI Too Long: at most 8192 bytes".to_owned(),
             Refusal::HeadersTooLarge => "Header fields too large: see --max-headers, and at most 100 of them".to_owned(),
             Refusal::BadAuthority(text) => format!("Bad Request: {text}"),
+            Refusal::BadFraming => "Bad Request: the only transfer coding is chunked".to_owned(),
             Refusal::NoHost => "Misdirected Request: no Host header".to_owned(),
             Refusal::HostNotAllowed(host) => {
                 format!(
@@ -207,6 +211,7 @@ impl Refusal {
             self,
             Refusal::UriTooLong
                 | Refusal::HeadersTooLarge
+                | Refusal::BadFraming
                 | Refusal::BodyTooLarge
                 | Refusal::BodyTooSlow
                 | Refusal::BodyCut

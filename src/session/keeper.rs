@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::unix::AsyncFd;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -28,7 +29,7 @@ pub(crate) struct Kept {
     pub(crate) process: Process,
     pub(crate) pidfd: AsyncFd<OwnedFd>,
     pub(crate) stdout: AsyncFd<OwnedFd>,
-    pub(crate) stderr: tokio::task::JoinHandle<()>,
+    pub(crate) stderr: JoinHandle<()>,
     pub(crate) tail: Option<Tail>,
     pub(crate) spawner: Spawner,
     pub(crate) max_line: usize,
@@ -63,7 +64,7 @@ pub(crate) async fn keep(kept: Kept, forget: impl FnOnce(EndReason)) {
     } else {
         output.read_what_is_there(&session);
         let exit = reap(&session, &process, &spawner);
-        let _ = timeout(LAST_WORDS, &mut stderr).await;
+        last_words(&mut stderr).await;
         warn!(%exit, correlation, calls = session.calls_in_flight(), "the server ended by itself; its session ends");
         forget(reason);
         let mut data = json!({ "reason": "child_exited", "exit": exit.to_string(), "correlationId": correlation });
@@ -76,8 +77,15 @@ pub(crate) async fn keep(kept: Kept, forget: impl FnOnce(EndReason)) {
     session.metrics.session_closed_counted(reason.label());
     stop::empty_group(process.pid).await;
     // Only a process that left the group can still hold the other end.
-    let _ = timeout(LAST_WORDS, &mut stderr).await;
+    last_words(&mut stderr).await;
     stderr.abort();
+}
+
+/// Waits a little for the end of stderr. May be called again: a task that has ended must not be asked twice.
+async fn last_words(stderr: &mut JoinHandle<()>) {
+    if !stderr.is_finished() {
+        let _ = timeout(LAST_WORDS, stderr).await;
+    }
 }
 
 async fn is_ending(pidfd: &AsyncFd<OwnedFd>) -> bool {
