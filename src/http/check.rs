@@ -124,7 +124,7 @@ where
     }
 }
 
-/// Which call a message is. BRIDGE rows of a legacy client: an opening, or a message of a session.
+/// Which call a message is: an opening, or a message of a session.
 fn post(http: &Http, fields: &HeaderMap, text: &Bytes) -> Result<Call, Refused> {
     let envelope = jsonrpc::read(text).map_err(|fault| {
         let id = match fault {

@@ -2,7 +2,9 @@
 
 mod children;
 mod clocks;
+mod command_line;
 mod edge;
 mod exact;
+mod http2;
 mod resume;
 mod stopping;
