@@ -36,10 +36,14 @@ pub(crate) struct Bounds {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(socket: Socket, site: Site, bounds: Bounds, shutdown: Arc<Shutdown>, metrics: &Metrics) {
-    let is_h2 = match timeout(HEAD_PATIENCE, speaks_h2(&socket)).await {
-        Ok(Some(is_h2)) => is_h2,
-        Ok(None) => return,
-        Err(_) => return metrics.timeout_counted("head"),
+    let is_h2 = tokio::select! {
+        first = timeout(HEAD_PATIENCE, speaks_h2(&socket)) => match first {
+            Ok(Some(is_h2)) => is_h2,
+            Ok(None) => return,
+            Err(_) => return metrics.timeout_counted("head"),
+        },
+        // Who has said nothing yet has nothing to finish.
+        () = shutdown.reached(Phase::Closing) => return,
     };
     let cut = Arc::new(Notify::new());
     let busy = Arc::new(());

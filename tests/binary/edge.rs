@@ -35,7 +35,7 @@ fn too_many_or_too_large_header_fields_and_targets_are_refused() {
     assert_eq!(raw(&gateway, &with(1, 33 << 10).bytes()), (431, true));
     assert_eq!(raw(&gateway, &with(50, 700).bytes()), (431, true));
     assert_eq!(raw(&gateway, &Request::new("GET", &format!("/{}", "x".repeat(9 << 10))).bytes()), (414, true));
-    assert_eq!(raw(&gateway, &Request::new("GET", &format!("/{}", "x".repeat(900 << 10))).bytes()).1, true);
+    assert!(raw(&gateway, &Request::new("GET", &format!("/{}", "x".repeat(900 << 10))).bytes()).1);
     session.echoes("it works");
     // What is within the bounds passes: it fails for want of a session only.
     assert_eq!(gateway.ask(&with(90, 300)).status(), 400);
