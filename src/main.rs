@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use mcp_http_gateway::{Config, DEMO_ARGUMENT, Fault, Flags, Gateway, StartError, serve_demo, start_log};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 const USAGE: u8 = 64;
@@ -58,34 +59,20 @@ fn main() -> ExitCode {
 fn serve(config: Config) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let code = runtime.block_on(async {
-        let mut term = signal(SignalKind::terminate())?;
-        let mut int = signal(SignalKind::interrupt())?;
-        let mut term_again = signal(SignalKind::terminate())?;
-        let mut int_again = signal(SignalKind::interrupt())?;
         tokio::spawn(ignore_hangups(signal(SignalKind::hangup())?));
-        let (first, is_asked) = tokio::sync::oneshot::channel::<()>();
+        let (stop, asked) = oneshot::channel();
+        let (now, asked_again) = oneshot::channel();
+        tokio::spawn(count_signals(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, stop, now));
         let gateway = Gateway::bind(config).await?;
         let parent_ended = gateway.parent_ended();
         let stop = async move {
             tokio::select! {
-                _ = term.recv() => info!("SIGTERM"),
-                _ = int.recv() => info!("SIGINT"),
+                asked = asked => drop(asked),
                 () = parent_ended => info!("the process that started the gateway is gone"),
             }
-            let _ = first.send(());
         };
-        let now = async move {
-            // Both listeners hear the first signal; only one that comes after it counts.
-            let is_second = is_asked.await.is_ok();
-            drain_pending(&mut term_again).await;
-            drain_pending(&mut int_again).await;
-            let code = tokio::select! {
-                _ = term_again.recv(), if is_second => 143,
-                _ = int_again.recv(), if is_second => 130,
-            };
-            warn!("a second signal: ending at once");
-            code
-        };
+        // The counter of signals ends only with the runtime, or after it has told.
+        let now = async move { asked_again.await.unwrap_or(BUG) };
         anyhow::Ok(gateway.run(stop, now).await.unwrap_or(0))
     })?;
     // What still runs is a connection or a child that does not end; it is not waited for.
@@ -93,9 +80,28 @@ fn serve(config: Config) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-/// Takes what a listener has heard already.
-async fn drain_pending(signal: &mut Signal) {
-    let _ = tokio::time::timeout(std::time::Duration::ZERO, signal.recv()).await;
+/// The first SIGTERM or SIGINT asks for the end, the second for the end at once; one task hears both, so that none is missed.
+async fn count_signals(mut term: Signal, mut int: Signal, stop: oneshot::Sender<()>, now: oneshot::Sender<u8>) {
+    next_signal(&mut term, &mut int).await;
+    // An error means that the gateway has ended meanwhile.
+    let _ = stop.send(());
+    let code = next_signal(&mut term, &mut int).await;
+    warn!("a second signal: ending at once");
+    let _ = now.send(code);
+}
+
+/// Waits for a signal; gives the exit code of an end by it.
+async fn next_signal(term: &mut Signal, int: &mut Signal) -> u8 {
+    tokio::select! {
+        _ = term.recv() => {
+            info!("SIGTERM");
+            143
+        }
+        _ = int.recv() => {
+            info!("SIGINT");
+            130
+        }
+    }
 }
 
 async fn ignore_hangups(mut hangup: Signal) {

@@ -61,7 +61,9 @@ fn head<B>(http: &Http, request: &Request<B>) -> Result<(), Refusal> {
     if size > http.server.limits.max_headers {
         return Err(Refusal::HeadersTooLarge);
     }
-    if !fields.get_all(TRANSFER_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    let only = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if !only || codings.next().is_some() {
         return Err(Refusal::BadFraming);
     }
     http.access.check_host(request.uri(), fields)?;
