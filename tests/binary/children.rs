@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
+use super::clocks::ALL;
+use crate::support::early::outcome;
 use crate::support::gateway::{Gateway, Start};
 use crate::support::http::{Connection, Request};
 use crate::support::proc::{self, Process, eventually, eventually_true};
@@ -63,7 +65,8 @@ fn what_a_child_wrote_before_it_died_arrives() {
 
 #[test]
 fn nothing_stays_behind_a_shell_or_two_after_delete() {
-    let behind_one = "sh -c 'exec 3<&0; STUB linger <&3 3<&- & wait'";
+    // Neither the end of its input nor TERM ends the first, and only the shell in front of it is known to the gateway.
+    let behind_one = "sh -c \"exec 3<&0; (trap '' TERM; exec STUB linger) <&3 3<&- & wait\"";
     let behind_two = "sh -c \"exec 3<&0; sh -c 'exec 4<&0; STUB linger <&4 4<&- & wait' <&3 3<&- & wait\"";
     for (line, count) in [(behind_one, 2), (behind_two, 3)] {
         let gateway = Start::new(&[]).cmd(line).run();
@@ -116,6 +119,11 @@ fn a_child_that_ignores_the_end_of_its_input_and_term_is_killed_after_four_secon
 }
 
 #[test]
+fn a_child_is_not_killed_by_a_gateway_that_idles() {
+    outcome(ALL, "idleness");
+}
+
+#[test]
 fn a_child_that_ends_with_its_input_is_not_signalled() {
     let gateway = Gateway::start(&[]);
     gateway.open().delete();
@@ -149,18 +157,6 @@ fn children_die_with_a_killed_gateway() {
     assert_eq!(gateway.exit_code(SECOND), 1009);
     let took = eventually_true(2 * SECOND, "the children are gone", || gateway.descendants().is_empty());
     eprintln!("children gone {took:?} after SIGKILL");
-}
-
-#[test]
-fn an_idle_gateway_kills_no_child() {
-    // The signal of a parent's death comes when the thread that forked ends: tokio ends idle threads after 10 s.
-    let gateway = Gateway::start(&[]);
-    let session = gateway.open();
-    let child = gateway.child();
-    let clock = Instant::now();
-    eventually_true(15 * SECOND, "some time passes", || clock.elapsed() > 12 * SECOND);
-    assert_eq!(gateway.child(), child);
-    session.echoes("it works");
 }
 
 #[test]
@@ -214,7 +210,8 @@ fn a_hundred_sessions_leave_nothing_behind() {
     let rounds = [round(), round(), round()];
     eprintln!("descriptors and resident bytes after each hundred: {rounds:?}");
     assert!(gateway.descendants().is_empty());
-    assert!(rounds[2].0 <= rounds[1].0, "{rounds:?}");
+    // The connection that asked for the metrics may be on its way out when the descriptors are counted.
+    eventually_true(2 * SECOND, "no descriptor is left", || proc::descriptors(gateway.pid()) <= rounds[0].0);
     assert!(rounds[2].1 < rounds[1].1 + (1 << 20), "{rounds:?}");
 }
 
@@ -248,19 +245,31 @@ fn a_childs_environment_is_what_was_allowed() {
 }
 
 #[test]
-fn a_child_has_three_descriptors_and_default_signals() {
+fn a_child_has_three_descriptors() {
     let gateway = Gateway::start(&[]);
     let sessions: Vec<Session<'_>> = (0..5).map(|_| gateway.open()).collect();
     // The fourth is the directory that the child reads to find out.
     assert_eq!(text_of(&sessions[4].call("fds", &json!({}))), "0 1 2 3");
     for child in gateway.children() {
         assert_eq!(proc::descriptors(child.pid), 3, "{child:?}");
-        let status = std::fs::read_to_string(format!("/proc/{}/status", child.pid)).expect("it lives");
-        // A Rust program itself ignores SIGPIPE (bit 12) once it runs.
-        for line in ["SigBlk:\t0000000000000000", "SigIgn:\t0000000000001000"] {
-            assert!(status.contains(line), "{status}");
-        }
     }
+}
+
+#[test]
+fn a_child_blocks_no_signal_and_ignores_none_that_ends_it() {
+    let ignoring = ["sh", "-c", "trap '' HUP INT QUIT PIPE USR1 USR2; exec \"$0\" \"$@\""];
+    let gateway = Start::new(&[]).around(&ignoring).cmd("sh -c 'grep ^Sig /proc/self/status >&2; exec STUB'").run();
+    gateway.open().echoes("it works");
+    let mask = |name: &str| {
+        let log = gateway.log();
+        let line = log.iter().find_map(|line| Some(line.split_once(name)?.1.to_owned()))?;
+        let digits: String = line.chars().skip_while(|c| !c.is_ascii_digit()).collect();
+        u64::from_str_radix(digits.get(..16)?, 16).ok()
+    };
+    let (blocked, ignored) =
+        (eventually(SECOND, "a log line", || mask("SigBlk:")), eventually(SECOND, "a log line", || mask("SigIgn:")));
+    // Real-time signals are whatever the tester's own shell has.
+    assert_eq!((blocked, ignored & 0x7fff_ffff), (0, 0), "{ignored:x}");
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
+use super::clocks::ALL;
+use crate::support::early::outcome;
 use crate::support::gateway::{Gateway, Start};
 use crate::support::http::{Connection, Request};
 use crate::support::proc::{self, Process, eventually, eventually_true};
@@ -172,10 +174,11 @@ fn sessions_and_calls_beyond_their_bounds_are_told_so() {
     let (one, other) = (gateway.open(), gateway.open());
     let refused = gateway.ask(&initialize(REVISION));
     assert_eq!((refused.status(), refused.head.field("retry-after")), (503, Some("5")), "{}", refused.text());
+    let asked = || gateway.metric("messages_total", "direction=\"to_child\",kind=\"request\"");
+    let before = asked();
     let running: Vec<Connection> = (0..3).map(|_| one.send(&call("1", "1", "never", &json!({})))).collect();
-    let refused = eventually(SECOND, "a refusal", || {
-        Some(gateway.ask(&one.post(call("1", "1", "echo", &json!({ "text": "x" }))))).filter(|reply| reply.status() != 200)
-    });
+    eventually_true(SECOND, "three are in flight", || asked() == before + 3);
+    let refused = gateway.ask(&one.post(call("1", "1", "echo", &json!({ "text": "x" }))));
     assert_eq!((refused.status(), refused.head.field("retry-after")), (429, Some("1")), "{}", refused.text());
     other.echoes("the other session has its own bound");
     one.delete();
@@ -245,4 +248,29 @@ fn the_gateway_survives_whatever_order_clients_come_and_go_in() {
     });
     gateway.open().echoes("it works");
     assert!(!gateway.log().iter().any(|line| line.contains("panicked")), "{:?}", gateway.log());
+}
+
+#[test]
+fn a_silent_connection_or_half_a_preface_is_closed_within_ten_seconds() {
+    outcome(ALL, "silence");
+}
+
+#[test]
+fn a_head_that_does_not_end_is_closed_within_ten_seconds() {
+    outcome(ALL, "slow_heads");
+}
+
+#[test]
+fn a_body_that_takes_longer_than_thirty_seconds_is_refused_and_starts_nothing() {
+    outcome(ALL, "slow_body");
+}
+
+#[test]
+fn an_http2_connection_without_a_request_is_closed() {
+    outcome(ALL, "http2_silence");
+}
+
+#[test]
+fn an_idle_connection_is_closed_ten_seconds_after_its_last_request() {
+    outcome(ALL, "idle_between_requests");
 }

@@ -1,0 +1,260 @@
+//! Experiments that wait for the gateway's own timers: silent, slow and vanished clients. `children`, `edge` and `resume` ask
+//! for their outcomes.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::early::Experiments;
+use crate::support::gateway::{Gateway, Start, stub};
+use crate::support::http::{Connection, Request};
+use crate::support::proc::{eventually, eventually_true};
+use crate::support::session::{REVISION, Session, call, initialize};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Each is a test elsewhere, which says what it proves.
+pub(super) const ALL: Experiments = &[
+    ("idleness", idleness),
+    ("silence", silence),
+    ("slow_heads", slow_heads),
+    ("slow_body", slow_body),
+    ("http2_silence", http2_silence),
+    ("keep_alive", keep_alive),
+    ("idle_between_requests", idle_between_requests),
+    ("vanished", vanished),
+];
+
+/// The signal of a parent's death comes when the thread that forked ends: tokio ends idle threads after 10 s.
+fn idleness() {
+    let gateway = Gateway::start(&[]);
+    let session = gateway.open();
+    let child = gateway.child();
+    let clock = Instant::now();
+    eventually_true(15 * SECOND, "some time passes", || clock.elapsed() > 12 * SECOND);
+    assert_eq!(gateway.child(), child);
+    session.echoes("it works");
+}
+
+/// Opens connections that send these bytes and no more; says after what time each was closed and what came before.
+fn closed(gateway: &Gateway, count: usize, bytes: &[u8]) -> Vec<(Duration, Vec<u8>)> {
+    let open = || {
+        let mut connection = gateway.connect();
+        connection.send(bytes).expect("the gateway reads");
+        (Instant::now(), connection)
+    };
+    let waiting: Vec<(Instant, Connection)> = (0..count).map(|_| open()).collect();
+    let rest = |(began, waiting): (Instant, Connection)| {
+        let rest = waiting.rest().expect("it is closed");
+        (began.elapsed(), rest)
+    };
+    waiting.into_iter().map(rest).collect()
+}
+
+fn within_ten_seconds(gateway: &Gateway, count: usize, bytes: &[u8]) {
+    for (took, _) in closed(gateway, count, bytes) {
+        assert!((9 * SECOND..11 * SECOND).contains(&took), "{}: {took:?}", bytes.escape_ascii());
+    }
+}
+
+fn silence() {
+    let gateway = Gateway::start(&[]);
+    let session = gateway.open();
+    thread::scope(|scope| {
+        let _served = [&b""[..], b"P", b"PR", b"PRI * HT", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"]
+            .map(|bytes| scope.spawn(|| within_ten_seconds(&gateway, 100, bytes)));
+        // Others are served meanwhile.
+        let began = Instant::now();
+        let mut times = Vec::new();
+        while began.elapsed() < 2 * SECOND {
+            let asked = Instant::now();
+            session.echoes("x");
+            times.push(asked.elapsed());
+        }
+        times.sort();
+        eprintln!("beside 500 silent connections: p99 {:?} of {}", times[times.len() * 99 / 100], times.len());
+        assert!(times[times.len() * 99 / 100] < SECOND / 4, "{:?}", times[times.len() * 99 / 100]);
+    });
+    assert_eq!(gateway.children().len(), 1);
+}
+
+fn slow_heads() {
+    let gateway = Gateway::start(&[]);
+    thread::scope(|scope| {
+        scope.spawn(|| within_ten_seconds(&gateway, 100, b"POST /mcp HTTP/1.1\r\nhost: localhost\r\nx: "));
+        // Nor does a drop now and then buy more time.
+        let mut dripping = gateway.connect();
+        let began = Instant::now();
+        let mut line = b"GET /mcp HTTP/1.1\r\n".to_vec();
+        dripping.wait_at_most(SECOND / 4);
+        let closed = eventually(15 * SECOND, "it is closed", || {
+            let gone = dripping.send(&line).is_err() || dripping.reply().is_err_and(|error| !is_timeout(error.kind()));
+            line = b"x: y\r\n".to_vec();
+            gone.then(|| began.elapsed())
+        });
+        assert!(closed < 11 * SECOND + SECOND / 2, "{closed:?}");
+    });
+    assert_eq!(gateway.spawns(), 0);
+}
+
+fn is_timeout(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+fn slow_body() {
+    let gateway = Gateway::start(&[]);
+    let request = initialize(REVISION).with("content-length", "4194304");
+    let mut connection = gateway.connect();
+    let began = Instant::now();
+    connection.send(&request.bytes()).expect("the gateway reads");
+    let mut socket = connection.socket();
+    let reply = thread::scope(|scope| {
+        scope.spawn(move || {
+            while socket.write_all(b" ").is_ok() && began.elapsed() < 40 * SECOND {
+                thread::sleep(SECOND / 2); // the rhythm of a slow client, not a wait for anything
+            }
+        });
+        connection.reply().expect("a response")
+    });
+    assert_eq!(reply.status(), 408, "{}", reply.text());
+    assert!((29 * SECOND..32 * SECOND).contains(&began.elapsed()), "{:?}", began.elapsed());
+    connection.rest().expect("it is closed");
+    assert_eq!(gateway.spawns(), 0);
+}
+
+fn http2_silence() {
+    let gateway = Gateway::start(&[]);
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let settings = b"\0\0\0\x04\0\0\0\0\0";
+    thread::scope(|scope| {
+        for bytes in [preface.to_vec(), [&preface[..], settings].concat()] {
+            let gateway = &gateway;
+            scope.spawn(move || {
+                for (took, rest) in closed(gateway, 20, &bytes) {
+                    // It is told after ten seconds, and may take ten more to finish what it does not have.
+                    assert!((9 * SECOND..23 * SECOND).contains(&took), "{took:?}");
+                    assert!(bytes.len() == preface.len() || rest.windows(5).any(|frame| frame[3..5] == [7, 0]), "a GOAWAY");
+                }
+            });
+        }
+    });
+}
+
+fn keep_alive() {
+    let gateway = Gateway::start(&[]);
+    let session = gateway.open();
+    let mut connection = gateway.connect();
+    connection.send(&session.own(Request::get()).bytes()).expect("the gateway reads");
+    let mut socket = connection.socket();
+    let began = Instant::now();
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    while !seen.windows(14).any(|text| text == b": keep-alive\n\n") {
+        let count = socket.read(&mut buffer).expect("bytes within a minute");
+        assert!(count > 0, "the stream goes on");
+        seen.extend_from_slice(&buffer[..count]);
+    }
+    assert!((14 * SECOND..17 * SECOND).contains(&began.elapsed()), "{:?}", began.elapsed());
+}
+
+fn idle_between_requests() {
+    let gateway = Gateway::start(&[]);
+    let session = gateway.open();
+    let mut connection = gateway.connect();
+    connection.exchange(&session.post(call("1", "1", "echo", &json!({ "text": "x" }))));
+    let began = Instant::now();
+    connection.rest().expect("it is closed");
+    assert!((9 * SECOND..12 * SECOND).contains(&began.elapsed()), "{:?}", began.elapsed());
+    session.echoes("the session is still there");
+}
+
+/// A namespace with a client in it, and a link to it.
+struct Elsewhere {
+    name: String,
+    link: String,
+}
+
+impl Elsewhere {
+    /// `None` where we may not make one.
+    fn new(here: &str, there: &str) -> Option<Elsewhere> {
+        let name = format!("mcp{}", std::process::id() % 100_000);
+        let elsewhere = Elsewhere { link: format!("{name}h"), name };
+        let Elsewhere { name, link } = &elsewhere;
+        let steps = [
+            format!("netns add {name}"),
+            format!("link add {link} type veth peer name c0 netns {name}"),
+            format!("addr add {here}/30 dev {link}"),
+            format!("link set {link} up"),
+            format!("-n {name} addr add {there}/30 dev c0"),
+            format!("-n {name} link set c0 up"),
+        ];
+        steps.iter().all(|step| ip(step)).then_some(elsewhere)
+    }
+
+    fn cut(&self) {
+        assert!(ip(&format!("-n {} link set c0 down", self.name)));
+    }
+
+    /// A connection from there, as the ends of a process's pipes.
+    fn connect(&self, address: &str) -> std::process::Child {
+        let words = ["netns", "exec", &self.name, &stub(), "connect", address];
+        let client = Command::new("ip").args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        client.expect("a client")
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        ip(&format!("link del {}", self.link));
+        ip(&format!("netns del {}", self.name));
+    }
+}
+
+fn ip(words: &str) -> bool {
+    let done = Command::new("ip").args(words.split(' ')).stderr(Stdio::null()).status();
+    done.is_ok_and(|status| status.success())
+}
+
+fn vanished() {
+    let subnet = std::process::id() % 250;
+    let (here, there) = (format!("10.213.{subnet}.1"), format!("10.213.{subnet}.2"));
+    let Some(elsewhere) = Elsewhere::new(&here, &there) else {
+        return eprintln!("only root may make a network namespace");
+    };
+    let listen = format!("{here}:0");
+    let gateway = Start::new(&["--listen", &listen, "--insecure-no-auth", "--allowed-host", "*", "--idle-timeout", "2s"]).run();
+    let (watched, left_alone) = (gateway.open(), gateway.open());
+    let clients: Vec<std::process::Child> =
+        [&watched, &left_alone].map(|session| listen_from(&elsewhere, &gateway, session)).into();
+    assert_eq!(gateway.children().len(), 2);
+    elsewhere.cut();
+    let began = Instant::now();
+    assert_eq!(watched.listen().0.status, 409, "nobody knows yet");
+    let freed = eventually(48 * SECOND, "its stream is free", || {
+        let (head, events) = watched.listen();
+        drop(events);
+        (head.status == 200).then(|| began.elapsed())
+    });
+    eprintln!("the stream of a vanished client was free after {freed:?}");
+    assert!(freed < 47 * SECOND, "{freed:?}");
+    let ended = eventually_true(6 * SECOND, "the sessions end when they are idle", || gateway.children().is_empty());
+    eprintln!("and both sessions had ended {ended:?} later");
+    for mut client in clients {
+        let _ = client.kill();
+        let _ = client.wait();
+    }
+    drop(elsewhere);
+}
+
+fn listen_from(elsewhere: &Elsewhere, gateway: &Gateway, session: &Session<'_>) -> std::process::Child {
+    let mut client = elsewhere.connect(gateway.address());
+    let stdin = client.stdin.as_mut().expect("it is piped");
+    stdin.write_all(&session.own(Request::get()).bytes()).expect("the client reads");
+    let mut head = [0; 12];
+    client.stdout.as_mut().expect("it is piped").read_exact(&mut head).expect("a response");
+    assert_eq!(&head, b"HTTP/1.1 200");
+    client
+}

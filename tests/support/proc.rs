@@ -1,0 +1,100 @@
+//! What the kernel says about processes, and waiting for something to become true.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// One line of `/proc/PID/stat`, as far as tests look at it.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    pub(crate) name: String,
+    pub(crate) state: char,
+    pub(crate) parent: i32,
+    ticks: u64,
+}
+
+impl Process {
+    /// `None` once the process has been reaped.
+    pub(crate) fn read(pid: i32) -> Option<Process> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may hold anything.
+        let (head, fields) = stat.rsplit_once(") ")?;
+        let fields: Vec<&str> = fields.split(' ').collect();
+        let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+        Some(Process {
+            pid,
+            name: head.split_once('(')?.1.to_owned(),
+            state: fields.first()?.chars().next()?,
+            parent: fields.get(1)?.parse().ok()?,
+            ticks: number(11)? + number(12)?,
+        })
+    }
+
+    pub(crate) fn all() -> Vec<Process> {
+        let entries = fs::read_dir("/proc").expect("/proc").flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(Process::read).collect()
+    }
+
+    /// CPU time so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        Duration::from_millis(self.ticks * 1000 / rustix::param::clock_ticks_per_second())
+    }
+}
+
+/// The processes that a process started and nobody has reaped.
+pub(crate) fn children(parent: i32) -> Vec<Process> {
+    Process::all().into_iter().filter(|process| process.parent == parent).collect()
+}
+
+/// Living processes whose environment holds this text. Only the process's owner may look.
+pub(crate) fn marked(mark: &str) -> Vec<Process> {
+    let holds = |pid: i32| {
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environ.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+    };
+    Process::all().into_iter().filter(|process| process.state != 'Z' && holds(process.pid)).collect()
+}
+
+/// Whether the process is there and not a zombie.
+pub(crate) fn is_alive(pid: i32) -> bool {
+    Process::read(pid).is_some_and(|process| process.state != 'Z')
+}
+
+/// Resident memory in bytes.
+pub(crate) fn resident(pid: i32) -> usize {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).expect("the process is there");
+    let pages: usize = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages");
+    pages * rustix::param::page_size()
+}
+
+/// Open descriptors.
+pub(crate) fn descriptors(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is there").count()
+}
+
+pub(crate) fn kill(pid: i32, signal: Signal) {
+    let _ = kill_process(Pid::from_raw(pid).expect("a pid"), signal);
+}
+
+/// Looks until there is something to see; fails when the time is over.
+#[track_caller]
+pub(crate) fn eventually<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(began.elapsed() < limit, "not within {limit:?}: {what}");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+/// Looks until it is true; says how long that took.
+#[track_caller]
+pub(crate) fn eventually_true(limit: Duration, what: &str, mut look: impl FnMut() -> bool) -> Duration {
+    let began = Instant::now();
+    eventually(limit, what, || look().then(|| began.elapsed()))
+}
