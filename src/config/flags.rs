@@ -1,4 +1,4 @@
-//! The command line. Every flag is also an environment variable `MCP_GATEWAY_…`; the flag wins.
+//! The command line. Every flag but `--env` is also an environment variable `MCP_GATEWAY_…`; the flag wins.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use super::units::{duration, size};
     name = "mcp-http-gateway",
     version,
     override_usage = "mcp-http-gateway [OPTIONS] --cmd 'COMMAND LINE'\n       mcp-http-gateway [OPTIONS] -- PROGRAM [ARGS]...\n       mcp-http-gateway --demo",
-    after_help = "Every option is also an environment variable: --max-sessions is MCP_GATEWAY_MAX_SESSIONS."
+    after_help = "Every option but --env is also an environment variable: --max-sessions is MCP_GATEWAY_MAX_SESSIONS. The option wins."
 )]
 pub struct Flags {
     /// The stdio server, split into words as a shell would; no shell runs
@@ -24,7 +24,7 @@ pub struct Flags {
     #[arg(last = true, value_name = "PROGRAM [ARGS]", help_heading = "Server")]
     pub(super) program: Vec<OsString>,
     /// Run the built-in stdio server
-    #[arg(long, help_heading = "Server")]
+    #[arg(long, env = "MCP_GATEWAY_DEMO", help_heading = "Server")]
     pub(super) demo: bool,
     /// Working directory of the server
     #[arg(long, env = "MCP_GATEWAY_CWD", value_name = "DIR", help_heading = "Server")]
