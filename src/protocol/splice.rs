@@ -81,6 +81,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100_000))]
+
         #[test]
         fn an_exchange_of_the_id_and_back_gives_the_same_bytes(
             id in prop_oneof![Just("9007199254740993".to_owned()), "\"[a-z\\\\u00e9]{0,9}\"".prop_filter("JSON", |id| serde_json::from_str::<String>(id).is_ok())],

@@ -213,6 +213,45 @@ fn a_waiting_reader_is_woken_once_something_is_there() {
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
 }
 
+/// A child that writes and a client that reads, loses its connection and comes back, at once.
+#[test]
+fn a_million_events_cross_any_race_of_replay_and_live_once_and_in_order() {
+    const EVENTS: u64 = 1_000_000;
+    let (log, _) = log(1 << 20, 1 << 20);
+    let log = std::sync::Mutex::new(log);
+    let lock = || log.lock().expect("no panic");
+    let stream = opened(&mut lock()).stream;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..EVENTS {
+                // Not faster than the reader: this test is about order, others are about space.
+                while lock().unread > 64 << 10 {
+                    std::thread::yield_now();
+                }
+                note(&mut lock(), stream, &number.to_string());
+            }
+        });
+        let (mut expected, mut last, mut turn) = (0, 0, 0_u64);
+        while expected < EVENTS {
+            let mut cursor = resumed(&mut lock(), stream, last).expect("it is kept");
+            turn += 1;
+            for _ in 0..turn % 37 {
+                match next(&mut lock(), &mut cursor) {
+                    Next::Event(seq, bytes) => {
+                        assert_eq!(bytes, expected.to_string().as_bytes());
+                        (expected, last) = (expected + 1, seq);
+                    }
+                    Next::Wait => break,
+                    other => panic!("{other:?} at {expected}"),
+                }
+            }
+            if turn % 3 == 0 {
+                lock().detach(&cursor, Instant::now());
+            }
+        }
+    });
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Append(usize, EventKind, usize),
