@@ -20,9 +20,13 @@ use crate::shutdown::{Phase, Shutdown};
 /// How long a client may take to say which HTTP it speaks, and to send a request's head; also how long an HTTP/1.1
 /// connection may be idle.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+/// The same for the first request on an HTTP/2 connection: with [`LEAVE`], within the ten seconds.
+const H2_FIRST: Duration = Duration::from_secs(8);
+/// How long an idle HTTP/2 client may take to leave once it is told to.
+const LEAVE: Duration = Duration::from_secs(1);
 /// How long an HTTP/2 connection may be idle after its first request.
 const H2_IDLE: Duration = Duration::from_secs(60);
-const H2_LOOK: Duration = Duration::from_secs(2);
+const H2_LOOK: Duration = Duration::from_millis(500);
 /// What hyper may hold for one connection or stream; everything else waits in the log.
 const BUFFER: usize = 64 << 10;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -36,6 +40,7 @@ pub(crate) struct Bounds {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(socket: Socket, site: Site, bounds: Bounds, shutdown: Arc<Shutdown>, metrics: &Metrics) {
+    let accepted = Instant::now();
     let is_h2 = tokio::select! {
         first = timeout(HEAD_PATIENCE, speaks_h2(&socket)) => match first {
             Ok(Some(is_h2)) => is_h2,
@@ -69,7 +74,9 @@ pub(crate) async fn serve(socket: Socket, site: Site, bounds: Bounds, shutdown: 
         drive(builder.serve_connection(io, service), cut, shutdown, metrics, idle(busy)).await;
     } else {
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(BUFFER);
+        // What the first bytes took is not given again.
+        let patience = HEAD_PATIENCE.saturating_sub(accepted.elapsed()).max(LEAVE);
+        builder.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(BUFFER);
         drive(builder.serve_connection(io, service), cut, shutdown, metrics, std::future::pending()).await;
     }
 }
@@ -100,7 +107,7 @@ where
         () = cut.notified() => {}
         () = shutdown.reached(Phase::Cut) => {}
         // An idle client that does not even take its leave.
-        () = sleep(HEAD_PATIENCE), if !ending => {}
+        () = sleep(LEAVE), if !ending => {}
     }
 }
 
@@ -110,7 +117,7 @@ async fn idle(busy: Arc<()>) {
     const NOBODY: usize = 2;
     let mut look = interval(H2_LOOK);
     let mut since = Instant::now();
-    let mut patience = HEAD_PATIENCE;
+    let mut patience = H2_FIRST;
     loop {
         look.tick().await;
         if Arc::strong_count(&busy) > NOBODY {

@@ -197,13 +197,13 @@ impl Log {
     pub(crate) fn first(&mut self, cursor: &Cursor, waker: &Waker) -> First {
         let Some(stream) = self.streams.get_mut(&cursor.stream) else { return First::Event };
         match stream.front() {
-            Some(event) if event.kind == EventKind::Answer && stream.lost == 0 => {
+            Some(event) if event.kind == EventKind::Answer && event.seq == 1 => {
                 let bytes = event.bytes.clone();
                 self.forget(cursor.stream);
                 First::Answer(bytes)
             }
             Some(_) => First::Event,
-            None if stream.ended || stream.lost > 0 => First::Event,
+            None if stream.ended || stream.next > 1 => First::Event,
             None => {
                 wait(stream, waker);
                 First::Wait
@@ -227,10 +227,10 @@ impl Log {
         if stream.generation != cursor.generation {
             return Next::End;
         }
-        if stream.lost > cursor.seq {
-            return self.gap(cursor);
-        }
         let Some(event) = stream.after(cursor.seq) else {
+            if cursor.seq + 1 < stream.next {
+                return self.gap(cursor, None);
+            }
             if stream.ended {
                 return Next::End;
             }
@@ -240,9 +240,12 @@ impl Log {
             wait(stream, waker);
             return Next::Wait;
         };
-        let (seq, cost, bytes) = (event.seq, event.cost(), event.bytes.clone());
+        let (seq, kind, cost, bytes) = (event.seq, event.kind, event.cost(), event.bytes.clone());
+        if cursor.seq + 1 < seq {
+            return self.gap(cursor, Some(seq));
+        }
         cursor.seq = seq;
-        if stream.deliver(seq, cost) {
+        if stream.deliver(seq, kind, cost) {
             self.unread -= cost;
             self.delivered.push_back((cursor.stream, now));
         }
@@ -255,9 +258,7 @@ impl Log {
 
     /// Whether a reader at this place has had everything that will ever be there.
     pub(crate) fn is_at_end(&self, cursor: &Cursor) -> bool {
-        self.streams
-            .get(&cursor.stream)
-            .is_none_or(|stream| stream.generation != cursor.generation || stream.ended && cursor.seq + 1 >= stream.next)
+        self.streams.get(&cursor.stream).is_none_or(|stream| stream.ended && cursor.seq + 1 >= stream.next)
     }
 
     /// The id of the last event that a reader took.
@@ -302,17 +303,18 @@ impl Log {
         }
     }
 
-    fn gap(&mut self, cursor: &mut Cursor) -> Next {
+    /// Events between the reader's place and the next one that is kept (if one is) were given up.
+    fn gap(&mut self, cursor: &mut Cursor, kept: Option<u64>) -> Next {
         let Some(stream) = self.streams.get(&cursor.stream) else { return Next::End };
-        let missed = stream.lost - cursor.seq;
-        let over = stream.ended && stream.after(cursor.seq).is_none();
-        cursor.seq = stream.lost;
+        let up_to = kept.unwrap_or(stream.next) - 1;
+        let missed = up_to - cursor.seq;
+        cursor.seq = up_to;
         self.metrics.replay_counted("gap");
         let bytes = match &stream.client_id {
-            Some(client_id) if over => gone(client_id),
+            Some(client_id) if stream.ended && kept.is_none() => gone(client_id),
             _ => missing(missed),
         };
-        Next::Gap(cursor.seq, bytes)
+        Next::Gap(up_to, bytes)
     }
 
     fn charge(&mut self, cost: usize) {

@@ -77,9 +77,9 @@ pub(crate) struct Stream {
     pub(crate) next: u64,
     /// Events up to this one were handed to a reader.
     pub(crate) delivered: u64,
-    /// The last event that was given up.
-    pub(crate) lost: u64,
     pub(crate) unread_bytes: usize,
+    /// Of the unread events, those that may be given up.
+    pub(crate) unread_notifications: usize,
     /// The id of the request that opened it, as the client wrote it; `None` on the GET stream.
     pub(crate) client_id: Option<Box<[u8]>>,
     pub(crate) delivery: Delivery,
@@ -98,8 +98,8 @@ impl Stream {
             rest: VecDeque::new(),
             next: 1,
             delivered: 0,
-            lost: 0,
             unread_bytes: 0,
+            unread_notifications: 0,
             client_id,
             delivery,
             ended: false,
@@ -113,6 +113,7 @@ impl Stream {
         let event = Event { seq: self.next, kind, bytes };
         self.next += 1;
         self.unread_bytes += event.cost();
+        self.unread_notifications += usize::from(kind == EventKind::Notification);
         self.ended |= kind == EventKind::Answer;
         if self.first.is_none() && self.rest.is_empty() {
             self.first = Some(event);
@@ -123,7 +124,6 @@ impl Stream {
 
     /// An event that came and could not be kept.
     pub(crate) fn push_lost(&mut self) {
-        self.lost = self.next;
         self.next += 1;
     }
 
@@ -137,9 +137,9 @@ impl Stream {
 
     pub(crate) fn pop_front(&mut self) -> Option<Event> {
         let event = self.first.take().or_else(|| self.rest.pop_front())?;
-        self.lost = self.lost.max(event.seq);
         if event.seq > self.delivered {
             self.unread_bytes -= event.cost();
+            self.unread_notifications -= usize::from(event.kind == EventKind::Notification);
         }
         if self.rest.is_empty() {
             self.rest = VecDeque::new();
@@ -154,12 +154,13 @@ impl Stream {
     }
 
     /// The first kept event after that place is on its way: it no longer counts as unread. Says whether this is news.
-    pub(crate) fn deliver(&mut self, seq: u64, cost: usize) -> bool {
+    pub(crate) fn deliver(&mut self, seq: u64, kind: EventKind, cost: usize) -> bool {
         if seq <= self.delivered {
             return false;
         }
         self.delivered = seq;
         self.unread_bytes -= cost;
+        self.unread_notifications -= usize::from(kind == EventKind::Notification);
         true
     }
 
@@ -168,13 +169,11 @@ impl Stream {
         let delivered = self.delivered;
         let mut freed = 0;
         let mut count = 0;
-        let mut lost = self.lost;
         let mut goes = |event: &Event| {
             let goes = event.seq > delivered && event.kind == EventKind::Notification;
             if goes {
                 count += 1;
                 freed += event.cost();
-                lost = lost.max(event.seq);
             }
             goes
         };
@@ -182,7 +181,7 @@ impl Stream {
             self.first = None;
         }
         self.rest.retain(|event| !goes(event));
-        self.lost = lost;
+        self.unread_notifications = 0;
         self.unread_bytes -= freed;
         (count, freed)
     }

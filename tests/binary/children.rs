@@ -15,9 +15,13 @@ use crate::support::session::{Session, call, text_of};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Sends so many calls that are never answered, each on a connection of its own.
-fn unanswered(session: &Session<'_>, count: usize) -> Vec<Connection> {
+fn unanswered(gateway: &Gateway, session: &Session<'_>, count: usize) -> Vec<Connection> {
+    let sent = || gateway.metric("messages_total", "direction=\"to_child\",kind=\"request\"");
+    let before = sent();
     let calls: Vec<Connection> =
         (0..count).map(|at| session.send(&call(&at.to_string(), &at.to_string(), "never", &json!({})))).collect();
+    // Connections overtake each other: only the gateway knows that it has them all.
+    eventually_true(5 * SECOND, "all are in flight", || sent() == before + count as u64);
     session.echoes("behind them"); // the child has read all of them
     calls
 }
@@ -26,7 +30,7 @@ fn unanswered(session: &Session<'_>, count: usize) -> Vec<Connection> {
 fn each_call_in_flight_gets_an_error_within_a_second_of_its_childs_death() {
     let gateway = Gateway::start(&[]);
     let session = gateway.open();
-    let calls = unanswered(&session, 200);
+    let calls = unanswered(&gateway, &session, 200);
     proc::kill(gateway.child(), Signal::KILL);
     let killed = Instant::now();
     for (at, mut call) in calls.into_iter().enumerate() {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, Start};
 use crate::support::http::Connection;
 use crate::support::proc::{self, eventually_true};
 use crate::support::session::{call, text_of};
@@ -230,6 +230,28 @@ fn what_was_accepted_reached_the_child_or_is_counted_as_lost() {
     assert!(arrived.iter().copied().eq(1..=arrived.len() as u64), "in order");
     assert_eq!(arrived.len() as u64 + lost, accepted);
     assert!(accepted >= 1000 && replies.get(&404).is_some_and(|refused| *refused > 0), "{replies:?}");
+}
+
+#[test]
+fn what_was_accepted_for_a_child_that_closed_its_input_is_counted_and_the_session_ends() {
+    // It answers initialize, takes the notification behind it, and then reads no more.
+    let answer = r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"deaf","version":"0"}}}"#;
+    let script = format!("read a; echo '{answer}'; read b; exec <&-; exec sleep 60");
+    let gateway = Start::new(&[]).child(&["--", "sh", "-c", &script]).run();
+    let session = gateway.open();
+    let closed = |child: i32| std::fs::symlink_metadata(format!("/proc/{child}/fd/0")).is_err();
+    let child = gateway.child();
+    eventually_true(SECOND, "it has closed its input", || closed(child));
+    let body = json!({ "jsonrpc": "2.0", "method": "notifications/tell" }).to_string();
+    let mut accepted = 0;
+    eventually_true(2 * SECOND, "the session is over", || {
+        let status = session.tell(body.clone()).status();
+        accepted += u64::from(status == 202);
+        status == 404
+    });
+    assert_eq!(gateway.metric("messages_lost_total", ""), accepted);
+    assert!(accepted > 0);
+    eventually_true(6 * SECOND, "its child is gone", || gateway.children().is_empty());
 }
 
 #[test]

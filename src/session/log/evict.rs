@@ -29,12 +29,9 @@ impl Log {
     }
 
     fn drop_notifications(&mut self, effects: &mut Effects) -> bool {
-        let behind = self.streams.iter_mut().max_by_key(|(_, stream)| stream.unread_bytes).map(|(_, stream)| stream);
-        let Some(stream) = behind.filter(|stream| stream.unread_bytes > 0) else { return false };
+        let droppable = self.streams.values_mut().filter(|stream| stream.unread_notifications > 0);
+        let Some(stream) = droppable.max_by_key(|stream| stream.unread_bytes) else { return false };
         let (count, freed) = stream.drop_notifications();
-        if count == 0 {
-            return false;
-        }
         if let Some(mut reader) = stream.reader.take() {
             let now = reader.took;
             cut(stream, &mut reader, now, effects);

@@ -143,6 +143,32 @@ fn delivered_events_go_first_and_unread_answers_last() {
 }
 
 #[test]
+fn a_question_between_notifications_that_were_given_up_is_still_asked() {
+    let (mut log, _) = log(2500, 1 << 20);
+    let full = opened(&mut log);
+    log.detach(&full, Instant::now());
+    note(&mut log, full.stream, &"n".repeat(300));
+    append(&mut log, full.stream, EventKind::Question, "question");
+    note(&mut log, full.stream, &"n".repeat(300));
+    let other = opened(&mut log);
+    assert_eq!(append(&mut log, other.stream, EventKind::Question, &"x".repeat(1000)), Kept::Yes);
+    let mut again = resumed(&mut log, full.stream, 0).expect("the stream is kept");
+    assert!(matches!(next(&mut log, &mut again), Next::Gap(1, _)));
+    assert_eq!(next(&mut log, &mut again), event(2, "question"));
+    assert!(matches!(next(&mut log, &mut again), Next::Gap(3, _)));
+    assert_eq!(next(&mut log, &mut again), Next::Wait);
+}
+
+#[test]
+fn notifications_go_also_where_a_stream_with_an_answer_is_further_behind() {
+    let (mut log, _) = log(2800, 1 << 20);
+    let (answered, noted, last) = (opened(&mut log), opened(&mut log), opened(&mut log));
+    append(&mut log, answered.stream, EventKind::Answer, &"a".repeat(900));
+    note(&mut log, noted.stream, &"n".repeat(300));
+    assert_eq!(append(&mut log, last.stream, EventKind::Question, &"q".repeat(500)), Kept::Yes);
+}
+
+#[test]
 fn a_resume_of_what_was_given_up_is_an_error_for_that_request() {
     let (mut log, _) = log(1 << 20, 1 << 20);
     let mut cursor = opened(&mut log);
