@@ -108,7 +108,7 @@ fn asked(stub: &Shared, method: &str, id: Value, params: Value) {
                 "never" => {}
                 // Not answered before `release`.
                 "hold" => stub.lock().expect("no panic").held.push((id, params["arguments"]["text"].clone())),
-                // Writes `bytes` before it reads on.
+                // Waits until its stdin is full, then writes `bytes` before it reads on.
                 "gush" => gush(&id, &params),
                 _ => drop(thread::spawn({
                     let stub = Arc::clone(stub);
@@ -121,6 +121,9 @@ fn asked(stub: &Shared, method: &str, id: Value, params: Value) {
 }
 
 fn gush(id: &Value, params: &Value) {
+    while rustix::io::ioctl_fionread(stdin()).is_ok_and(|waiting| waiting < 60 << 10) {
+        thread::sleep(Duration::from_millis(1));
+    }
     let pad = "x".repeat(64 << 10);
     for at in 1..=params["arguments"]["bytes"].as_u64().unwrap_or(0) >> 16 {
         let note = json!({ "progressToken": params["_meta"]["progressToken"], "progress": at, "message": pad });
