@@ -202,6 +202,7 @@ fn what_was_accepted_reached_the_child_or_is_counted_as_lost() {
     let child = gateway.child();
     // Nobody reads: the pipe fills, then the outbox. What is in the pipe when the child dies is seen through a second hold.
     proc::kill(child, Signal::STOP);
+    eventually_true(SECOND, "it stands still", || gateway.children().iter().all(|child| child.state == 'T'));
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let pipe = OpenOptions::new().read(true).custom_flags(nonblocking).open(format!("/proc/{child}/fd/0"));
     let mut pipe = pipe.expect("the child's stdin");

@@ -6,5 +6,6 @@ mod command_line;
 mod edge;
 mod exact;
 mod http2;
+mod options;
 mod resume;
 mod stopping;
