@@ -152,7 +152,8 @@ fn connections_beyond_their_bound_are_told_so() {
     let gateway = Gateway::start(&["--max-connections", "20"]);
     let session = gateway.open();
     let (_, standing) = session.listen();
-    // The admin listener's connections count as well: it is not asked while the places are being counted.
+    // The connections that opened the session are on their way out: the stream's and the asking one are left.
+    eventually_true(SECOND, "the others are gone", || gateway.metric("connections_active", "") == 2);
     let mut held: Vec<Connection> = (0..19).map(|_| gateway.connect()).collect();
     let refused = eventually(SECOND, "a refusal", || gateway.connect().reply().ok());
     assert_eq!((refused.status(), refused.head.field("retry-after")), (503, Some("1")));
