@@ -132,6 +132,7 @@ async fn idle(busy: Arc<()>) {
 /// Looks at the first bytes without taking them; `None` if the client went away.
 async fn speaks_h2(socket: &Socket) -> Option<bool> {
     let mut first = [0; PREFACE.len()];
+    let mut pause = Duration::from_millis(5);
     loop {
         let count = socket.peek(&mut first).await.ok().filter(|count| *count > 0)?;
         if first[..count] != PREFACE[..count] {
@@ -140,7 +141,9 @@ async fn speaks_h2(socket: &Socket) -> Option<bool> {
         if count == PREFACE.len() {
             return Some(true);
         }
-        // The bytes that are there stay readable: waiting for more of them needs a timer.
-        sleep(Duration::from_millis(20)).await;
+        // The bytes that are there stay readable: waiting for more of them needs a timer, which slows down so that many
+        // half prefaces cost little.
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(500));
     }
 }

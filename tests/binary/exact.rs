@@ -134,7 +134,7 @@ fn a_bad_line_is_counted_and_the_session_goes_on() {
         assert_eq!(count(), before + 1, "{reason}: {}", line.escape_ascii());
         session.echoes("the next message");
     }
-    assert!(gateway.log().iter().any(|line| line.contains("npm notice")), "what it says is in the log");
+    eventually_true(SECOND, "what it says is in the log", || gateway.log().iter().any(|line| line.contains("npm notice")));
 }
 
 #[test]
