@@ -18,6 +18,11 @@ impl Budget {
         self.used().saturating_add(bytes) <= self.cap
     }
 
+    /// Whether it would fit if its owner gave these bytes back.
+    pub(crate) fn fits_instead_of(&self, given_back: usize, bytes: usize) -> bool {
+        self.used().saturating_sub(given_back).saturating_add(bytes) <= self.cap
+    }
+
     pub(crate) fn add(&self, bytes: usize) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -30,19 +30,14 @@ pub(crate) async fn open(http: &Http, posted: &Posted) -> Result<HttpResponse<Bo
     if http.shutdown.is_draining() {
         return Err(Refusal::Draining.about(id));
     }
-    let opened = match http.server.open(&posted.text, &posted.envelope, carries(http), Principal::Anonymous).await {
-        Ok(opened) => opened,
-        Err(NotOpened::Refused(answer)) => return Ok(reply::json(answer, None)),
-        Err(NotOpened::TooManySessions) => return Err(Refusal::TooManySessions.about(id)),
-        Err(NotOpened::TooManyChildren) => return Err(Refusal::TooManyChildren.about(id)),
+    match http.server.open(&posted.text, &posted.envelope, carries(http), Principal::Anonymous).await {
+        Ok((session, reader)) => answered(http, &session, reader, posted, http.response).await,
+        Err(NotOpened::Refused(answer)) => Ok(reply::json(answer, None)),
+        Err(NotOpened::TooManySessions) => Err(Refusal::TooManySessions.about(id)),
+        Err(NotOpened::TooManyChildren) => Err(Refusal::TooManyChildren.about(id)),
         Err(NotOpened::CannotStart(correlation) | NotOpened::Ended(correlation) | NotOpened::TimedOut(correlation)) => {
-            return Err(Refusal::NotOpened(correlation).about(id));
+            Err(Refusal::NotOpened(correlation).about(id))
         }
-    };
-    let (session, reader) = opened.hand_over();
-    match reader {
-        Some(reader) => answered(http, &session, reader, posted, http.response).await,
-        None => Err(Refusal::NoSuchSession.about(id)),
     }
 }
 

@@ -79,26 +79,13 @@ pub(crate) enum NotOpened {
     Refused(Bytes),
 }
 
-/// A session that its client does not know yet. Unless [`Opened::hand_over`] is called, it ends.
-pub(crate) struct Opened {
-    session: Arc<Session>,
-    handed_over: bool,
-    /// Reads the stream of `initialize`, which holds at least the answer.
-    pub(crate) reader: Option<Reader>,
-}
+/// Ends a session that its client does not know yet, unless it is opened: a client may leave while its child starts.
+struct Opening(Option<Arc<Session>>);
 
-impl Opened {
-    /// The client is being told the id.
-    pub(crate) fn hand_over(mut self) -> (Arc<Session>, Option<Reader>) {
-        self.handed_over = true;
-        (Arc::clone(&self.session), self.reader.take())
-    }
-}
-
-impl Drop for Opened {
+impl Drop for Opening {
     fn drop(&mut self) {
-        if !self.handed_over {
-            self.session.end(EndReason::NotOpened);
+        if let Some(session) = &self.0 {
+            session.end(EndReason::NotOpened);
         }
     }
 }
@@ -121,14 +108,15 @@ impl Server {
         }
     }
 
-    /// Starts a child, passes `initialize` to it, and waits for the answer.
+    /// Starts a child, passes `initialize` to it, and waits for the answer. The reader reads the stream of `initialize`, which
+    /// holds at least the answer.
     pub(crate) async fn open(
         self: &Arc<Self>,
         text: &[u8],
         envelope: &Envelope,
         carries: Carries,
         principal: Principal,
-    ) -> Result<Opened, NotOpened> {
+    ) -> Result<(Arc<Session>, Reader), NotOpened> {
         let session_permit = Arc::clone(&self.sessions).try_acquire_owned().map_err(|_| NotOpened::TooManySessions)?;
         let child_permit = Arc::clone(&self.children).try_acquire_owned().map_err(|_| NotOpened::TooManyChildren)?;
         let began = Instant::now();
@@ -137,7 +125,7 @@ impl Server {
             Ok(session) => session,
             Err(error) => return Err(NotOpened::CannotStart(self.failed(&error.to_string()))),
         };
-        let mut opened = Opened { session: Arc::clone(&session), handed_over: false, reader: None };
+        let mut opening = Opening(Some(Arc::clone(&session)));
         let Ok(reader) = session.call(text, envelope, carries, None) else {
             return Err(NotOpened::Ended(self.failed("it closed its input")));
         };
@@ -164,8 +152,8 @@ impl Server {
             self.forget(&session); // it ended in between
         }
         info!(session = session.id.short(), revision = revision.map_or("unknown", Revision::as_str), "session opened");
-        opened.reader = Some(reader);
-        Ok(opened)
+        opening.0 = None;
+        Ok((session, reader))
     }
 
     /// Looks at the clock for every session until it is dropped.

@@ -146,7 +146,7 @@ impl Log {
     pub(crate) fn append(&mut self, id: StreamId, kind: EventKind, bytes: Bytes, effects: &mut Effects) -> Kept {
         let Some(stream) = self.streams.get(&id).filter(|stream| !stream.ended) else { return Kept::No };
         if stream.delivery == Delivery::Abandoned {
-            self.metrics.messages_lost.inc();
+            self.metrics.drop_counted("client_gone");
             if kind == EventKind::Answer {
                 self.forget(id);
             }
@@ -325,6 +325,11 @@ impl Log {
     fn refund(&mut self, cost: usize) {
         self.bytes -= cost;
         self.budget.subtract(cost);
+    }
+
+    /// Whether it would fit if everything of this session were given up.
+    fn can_fit(&self, cost: usize) -> bool {
+        cost <= self.cap && self.budget.fits_instead_of(self.bytes, cost)
     }
 
     fn fits(&self, cost: usize) -> bool {

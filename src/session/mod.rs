@@ -266,7 +266,7 @@ impl Session {
         effects.run();
     }
 
-    /// Answers every call in flight with an error, ends every stream, lets the child see the end of its input.
+    /// Answers every call in flight with an error and ends every stream. The child's input is closed by its keeper.
     pub(crate) fn finish(&self, message: &str, data: &serde_json::Value) {
         let mut effects = Effects::default();
         self.lock().end(message, data, &mut effects);

@@ -140,17 +140,14 @@ impl State {
         now.saturating_duration_since(self.active)
     }
 
-    /// Every call in flight is answered with this error, every stream ends. Says whether this was the first time.
-    pub(crate) fn end(&mut self, message: &str, data: &serde_json::Value, effects: &mut Effects) -> bool {
-        if std::mem::replace(&mut self.ended, true) {
-            return false;
-        }
+    /// Every call in flight is answered with this error, every stream ends, nothing more is taken.
+    pub(crate) fn end(&mut self, message: &str, data: &serde_json::Value, effects: &mut Effects) {
+        self.ended = true;
         self.metrics.messages_lost.inc_by(self.outbox.close() as u64);
         for routed in self.router.fail_all(message, data) {
             self.apply(routed, effects);
         }
         self.log.end_all(effects);
-        true
     }
 
     fn apply(&mut self, routed: Routed, effects: &mut Effects) {

@@ -8,6 +8,10 @@ impl Log {
     /// Gives up delivered events, then unread notifications of the stream furthest behind, then answers whose reader has
     /// been gone longest. Says whether `cost` fits now.
     pub(super) fn make_room(&mut self, cost: usize, effects: &mut Effects) -> bool {
+        // Nothing is given up for what would not fit all the same.
+        if !self.can_fit(cost) {
+            return false;
+        }
         while !self.fits(cost) {
             if !self.drop_delivered() && !self.drop_notifications(effects) && !self.drop_answer() {
                 return false;

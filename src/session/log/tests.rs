@@ -187,6 +187,23 @@ fn one_message_larger_than_the_cap_passes_alone() {
 }
 
 #[test]
+fn a_message_that_can_never_fit_costs_others_nothing() {
+    for (cap, total) in [(2000, 1 << 20), (1 << 20, 2500)] {
+        let (mut log, _) = log(cap, total);
+        let mut noted = opened(&mut log);
+        note(&mut log, noted.stream, "kept");
+        let answered = opened(&mut log);
+        log.detach(&answered, Instant::now());
+        append(&mut log, answered.stream, EventKind::Answer, "kept too");
+        let large = opened(&mut log);
+        append(&mut log, large.stream, EventKind::Answer, &"x".repeat(5000));
+        assert_eq!(next(&mut log, &mut noted), event(1, "kept"), "{cap} {total}");
+        let mut again = resumed(&mut log, answered.stream, 0).expect("it is kept");
+        assert_eq!(next(&mut log, &mut again), event(1, "kept too"), "{cap} {total}");
+    }
+}
+
+#[test]
 fn an_answer_that_fits_nowhere_becomes_an_error_that_names_the_limit() {
     let (mut log, _) = log(2000, 1 << 20);
     let mut cursor = opened(&mut log);
