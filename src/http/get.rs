@@ -44,7 +44,7 @@ pub(crate) fn resume(
         Err(NoCursor::Gone(client_id)) => {
             http.metrics.replay_counted("gone");
             let mut event = Vec::new();
-            sse::event_head(&mut event, EventId { seq: id.seq + 1, ..id });
+            sse::event_head(&mut event, EventId { seq: id.seq.saturating_add(1), ..id });
             event.extend_from_slice(&cursor::gone(&client_id));
             event.extend_from_slice(sse::EVENT_END);
             Ok(reply::stream(Body::full(event), session))
