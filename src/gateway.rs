@@ -15,9 +15,9 @@ use crate::config::{Config, Limits, Listen};
 use crate::http::admin::Admin;
 use crate::http::listener::{self, Accepting, Listener};
 use crate::http::{Http, Site, connection_bounds};
+use crate::link::EndReason;
 use crate::metrics::Metrics;
 use crate::server::Server;
-use crate::session::EndReason;
 use crate::shutdown::{Phase, Shutdown};
 
 /// Connections to the admin listener at a time.
@@ -45,6 +45,9 @@ pub enum StartError {
     /// The ready file cannot be written.
     #[error("cannot write the ready file: {0}")]
     ReadyFile(io::Error),
+    /// There are no random bytes.
+    #[error("the system gives no random bytes: {0}")]
+    Random(io::Error),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -77,8 +80,7 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         show_limits(&metrics, &config.limits);
         let spawner = Spawner::start(Arc::clone(&metrics)).map_err(StartError::Thread)?;
-        let server =
-            Server::new(config.command.clone(), config.limits.clone(), config.expose_stderr, spawner, Arc::clone(&metrics));
+        let server = Server::new(&config, spawner, Arc::clone(&metrics)).map_err(StartError::Random)?;
         if let Some(path) = &config.ready_file {
             std::fs::write(path, format!("{address}\n")).map_err(StartError::ReadyFile)?;
         }
@@ -143,6 +145,8 @@ impl Gateway {
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(listener::accept(listener, accepting(Site::Mcp(Arc::new(http)), &connections, Phase::Draining)));
         tasks.spawn(Arc::clone(&server).watch_clock());
+        tasks.spawn(Arc::clone(&server).watch_era());
+        tasks.spawn(Arc::clone(&server).keep_spares());
         if let Some(admin) = admin {
             // Probes are answered also when all connections are in use.
             let probes = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
@@ -172,10 +176,14 @@ impl Gateway {
 async fn drain(server: &Arc<Server>, shutdown: &Shutdown, connections: &Arc<Semaphore>, config: &Config) {
     let deadline = Instant::now() + config.drain;
     let sessions = server.registry.all();
-    let calls = || server.registry.all().iter().map(|session| session.calls_in_flight()).sum::<usize>();
+    let calls = || {
+        let sessions: usize = server.registry.all().iter().map(|session| session.link.calls_in_flight()).sum();
+        sessions + server.pool.calls_in_flight()
+    };
     info!(sessions = sessions.len(), calls = calls(), deadline = ?config.drain, "stopping: no new requests; calls in flight may finish");
     shutdown.advance(Phase::Draining);
     sessions.iter().for_each(|session| session.release_get());
+    server.pool.drain();
     let finished = async {
         while calls() > 0 {
             sleep(LOOK).await;
@@ -191,8 +199,9 @@ async fn drain(server: &Arc<Server>, shutdown: &Shutdown, connections: &Arc<Sema
         warn!(calls = calls(), "the drain reached its deadline; what is left gets an error");
     }
     for session in server.registry.all() {
-        session.end(EndReason::Shutdown);
+        session.link.end(EndReason::Shutdown);
     }
+    server.pool.end_all();
     if !is_clean {
         let _ = timeout(LAST_WORDS, connections.acquire_many(all)).await;
     }

@@ -17,15 +17,19 @@
 //!
 //! The public face is small: [`Flags`] → [`Config`] → [`Gateway`]. ARCHITECTURE.md has the map and the invariants.
 
+mod bridge;
 mod budget;
 mod child;
 mod config;
 mod demo;
 mod gateway;
 mod http;
+mod link;
 mod metrics;
+mod pool;
 mod principal;
 mod protocol;
+mod seal;
 mod server;
 mod session;
 mod shutdown;

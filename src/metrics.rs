@@ -33,7 +33,12 @@ pub(crate) struct Metrics {
     pub(crate) sessions_active: Gauge,
     pub(crate) sessions_opened: Counter,
     sessions_closed: Family<Label, Counter>,
+    shared_closed: Family<Label, Counter>,
     pub(crate) children_running: Gauge,
+    pub(crate) spares: Gauge,
+    pub(crate) leases_running: Gauge,
+    pub(crate) leases_parked: Gauge,
+    pub(crate) listens_active: Gauge,
     pub(crate) child_resident_bytes: Gauge,
     child_spawns: Family<Label, Counter>,
     child_exits: Family<Label, Counter>,
@@ -79,7 +84,12 @@ impl Metrics {
             sessions_active: Gauge::default(),
             sessions_opened: Counter::default(),
             sessions_closed: Family::default(),
+            shared_closed: Family::default(),
             children_running: Gauge::default(),
+            spares: Gauge::default(),
+            leases_running: Gauge::default(),
+            leases_parked: Gauge::default(),
+            listens_active: Gauge::default(),
             child_resident_bytes: Gauge::default(),
             child_spawns: Family::default(),
             child_exits: Family::default(),
@@ -123,7 +133,12 @@ impl Metrics {
         r.register("sessions_active", "Sessions that are open", self.sessions_active.clone());
         r.register("sessions_opened", "Sessions that were opened", self.sessions_opened.clone());
         r.register("sessions_closed", "Sessions that ended, by reason", self.sessions_closed.clone());
+        r.register("shared_children_closed", "Children of modern clients that ended, by reason", self.shared_closed.clone());
         r.register("children_running", "Child processes", self.children_running.clone());
+        r.register("children_spare", "Of these, spares", self.spares.clone());
+        r.register("leases_running", "Modern calls that may be asked, running", self.leases_running.clone());
+        r.register("leases_parked", "Modern calls that wait for their users", self.leases_parked.clone());
+        r.register("listens_active", "Open subscriptions in front of legacy children", self.listens_active.clone());
         r.register_with_unit(
             "child_rss",
             "Resident memory of all children (not of their own children)",
@@ -192,6 +207,10 @@ impl Metrics {
 
     pub(crate) fn session_closed_counted(&self, reason: &'static str) {
         self.sessions_closed.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    pub(crate) fn shared_closed_counted(&self, reason: &'static str) {
+        self.shared_closed.get_or_create(&[("reason", reason)]).inc();
     }
 
     pub(crate) fn spawn_counted(&self, result: &'static str) {

@@ -5,32 +5,39 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may name. `metrics`, `budget`, `principal` and `shutdown` are leaves.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("protocol", &[]),
     ("budget", &[]),
-    ("principal", &[]),
+    ("seal", &[]),
+    ("principal", &["seal"]),
     ("shutdown", &[]),
     ("metrics", &["protocol"]),
     ("config", &[]),
     ("telemetry", &["config"]),
     ("child", &["config", "metrics"]),
-    ("session", &["child", "protocol", "budget", "metrics", "principal"]),
-    ("server", &["session", "child", "config", "protocol", "budget", "metrics", "principal"]),
-    ("http", &["server", "session", "config", "protocol", "metrics", "principal", "shutdown"]),
-    ("gateway", &["http", "server", "session", "child", "config", "metrics", "shutdown"]),
+    ("link", &["child", "protocol", "budget", "metrics"]),
+    ("session", &["link", "protocol", "principal"]),
+    ("bridge", &["link", "protocol", "seal"]),
+    ("pool", &["bridge", "link", "child", "config", "protocol", "budget", "metrics", "principal", "seal"]),
+    ("server", &["pool", "bridge", "session", "link", "config", "protocol", "budget", "metrics", "principal", "seal", "child"]),
+    ("http", &["server", "pool", "bridge", "session", "link", "config", "protocol", "metrics", "principal", "shutdown"]),
+    ("gateway", &["http", "server", "link", "child", "config", "metrics", "shutdown"]),
     ("demo", &[]),
 ];
 
 /// Pure files: no I/O, no clock, no randomness, nothing awaited.
-const PURE: [&str; 10] = [
+const PURE: [&str; 13] = [
     "protocol/",
+    "bridge/",
     "session/router.rs",
-    "session/log.rs",
-    "session/log/evict.rs",
-    "session/stream.rs",
-    "session/cursor.rs",
-    "session/state.rs",
-    "session/effects.rs",
+    "link/log.rs",
+    "link/log/evict.rs",
+    "link/log/pressure.rs",
+    "link/stream.rs",
+    "link/cursor.rs",
+    "link/state.rs",
+    "link/route.rs",
+    "link/effects.rs",
     "child/outbox.rs",
     "child/framer.rs",
 ];

@@ -1,5 +1,5 @@
-//! One child: the stdio MCP server process of a session. Started by the spawner thread, fed by `session`, stopped by a
-//! table. Knows bytes and processes, nothing of sessions or HTTP.
+//! One child: a stdio MCP server process. Started by the spawner thread, fed through a link, stopped by a table. Knows bytes
+//! and processes, nothing of sessions or HTTP.
 
 pub(crate) mod framer;
 pub(crate) mod outbox;
@@ -9,9 +9,24 @@ pub(crate) mod stderr;
 pub(crate) mod stop;
 pub(crate) mod wait;
 
+use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use self::framer::Framer;
+use self::spawner::Spawner;
+use self::stderr::Tail;
+use crate::metrics::Metrics;
+
+/// How long the last lines of stderr are waited for when the child has gone.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// A started child: its process and our ends of its pipes, which do not block.
 #[derive(Debug)]
@@ -27,4 +42,73 @@ pub(crate) struct Started {
 pub(crate) struct Process {
     pub(crate) pid: Pid,
     pub(crate) pidfd: OwnedFd,
+}
+
+/// A child whose pipes are registered with the reactor and whose stderr is being read.
+pub(crate) struct Running {
+    pub(crate) stdin: AsyncFd<OwnedFd>,
+    pub(crate) output: Output,
+}
+
+/// Everything of a child but its input.
+pub(crate) struct Output {
+    pub(crate) process: Process,
+    pub(crate) pidfd: AsyncFd<OwnedFd>,
+    pub(crate) stdout: AsyncFd<OwnedFd>,
+    /// Holds the line that is arriving.
+    pub(crate) framer: Framer,
+    pub(crate) stderr: StderrTask,
+    pub(crate) tail: Option<Tail>,
+    pub(crate) spawner: Spawner,
+}
+
+impl Running {
+    /// Takes charge of a process that was just started; ends it if the system refuses.
+    pub(crate) fn new(
+        started: Started,
+        max_line: usize,
+        tail: Option<Tail>,
+        spawner: Spawner,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Running> {
+        let Started { process, stdin, stdout, stderr } = started;
+        let pid = process.pid;
+        let watched = || {
+            let pidfd = wait::watch(&process)?;
+            let stdin = pipe::watch(stdin, Interest::WRITABLE)?;
+            Ok((pidfd, stdin, pipe::watch(stdout, Interest::READABLE)?))
+        };
+        let (pidfd, stdin, stdout) = match watched() {
+            Ok(watched) => watched,
+            Err(error) => {
+                let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+                wait::reap(&process);
+                spawner.forget(pid);
+                return Err(error);
+            }
+        };
+        let stderr = StderrTask(tokio::spawn(stderr::drain(stderr, pid, tail.clone(), metrics)));
+        let framer = Framer::new(max_line);
+        Ok(Running { stdin, output: Output { process, pidfd, stdout, framer, stderr, tail, spawner } })
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.output.process.pid.as_raw_nonzero().get()
+    }
+}
+
+/// The task that reads a child's stderr.
+pub(crate) struct StderrTask(JoinHandle<()>);
+
+impl StderrTask {
+    /// Waits a little for the end of stderr. May be called again: a task that has ended must not be asked twice.
+    pub(crate) async fn last_words(&mut self) {
+        if !self.0.is_finished() {
+            let _ = timeout(LAST_WORDS, &mut self.0).await;
+        }
+    }
+
+    pub(crate) fn abort(&self) {
+        self.0.abort();
+    }
 }

@@ -39,6 +39,13 @@ pub struct Flags {
     #[arg(long, env = "MCP_GATEWAY_PASS_ENV", value_name = "NAME", value_delimiter = ',', help_heading = "Server")]
     pub(super) pass_env: Vec<String>,
 
+    /// Which revisions the server speaks; auto asks it at start
+    #[arg(long, env = "MCP_GATEWAY_CHILD_ERA", value_enum, default_value = "auto", help_heading = "Server")]
+    pub(super) child_era: ChildEra,
+    /// Keep so many processes started for the next session or call
+    #[arg(long, env = "MCP_GATEWAY_PREWARM", value_name = "N", default_value = "0", help_heading = "Server")]
+    pub(super) prewarm: usize,
+
     /// Where to serve: IP:PORT or unix:PATH; port 0 picks one
     #[arg(long, env = "MCP_GATEWAY_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080", help_heading = "Serving")]
     pub(super) listen: String,
@@ -89,9 +96,21 @@ pub struct Flags {
     /// Server processes at a time, those that are ending included
     #[arg(long, env = "MCP_GATEWAY_MAX_CHILDREN", value_name = "N", default_value = "128", help_heading = "Bounds")]
     pub(super) max_children: usize,
-    /// Calls in flight in one session
+    /// Calls in flight in one session, or in one process that modern clients share
     #[arg(long, env = "MCP_GATEWAY_MAX_CALLS", value_name = "N", default_value = "1024", help_heading = "Bounds")]
     pub(super) max_calls: usize,
+    /// Calls of modern clients that the server may ask something in, running at a time, for one principal; each has a process
+    #[arg(long, env = "MCP_GATEWAY_MAX_LEASES", value_name = "N", default_value = "8", help_heading = "Bounds")]
+    pub(super) max_leases: usize,
+    /// Calls that wait for their user, for one principal (twice as many in all); each keeps a process. The oldest is given up
+    #[arg(long, env = "MCP_GATEWAY_MAX_PARKED", value_name = "N", default_value = "32", help_heading = "Bounds")]
+    pub(super) max_parked: usize,
+    /// How long a call may wait for its user
+    #[arg(long, env = "MCP_GATEWAY_PARK_TTL", value_name = "D", value_parser = duration, default_value = "10m", help_heading = "Bounds")]
+    pub(super) park_ttl: Duration,
+    /// How long a cancelled call that could be asked something may go on before its process is ended
+    #[arg(long, env = "MCP_GATEWAY_CANCEL_GRACE", value_name = "D", value_parser = duration, default_value = "30s", help_heading = "Bounds")]
+    pub(super) cancel_grace: Duration,
     /// Size of a request's body
     #[arg(long, env = "MCP_GATEWAY_MAX_BODY", value_name = "SIZE", value_parser = size, default_value = "8MiB", help_heading = "Bounds")]
     pub(super) max_body: usize,
@@ -129,6 +148,17 @@ pub struct Flags {
     /// What is logged: error, warn, info, debug, trace, or a filter such as info,child=warn
     #[arg(long, env = "MCP_GATEWAY_LOG", value_name = "FILTER", default_value = "info", help_heading = "Logging")]
     pub(super) log: String,
+}
+
+/// Which revisions the server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ChildEra {
+    /// Found out by asking two processes at start.
+    Auto,
+    /// Up to 2025-11-25: it is initialised.
+    Legacy,
+    /// From 2026-07-28 on: it is not.
+    Modern,
 }
 
 /// How a request is answered.

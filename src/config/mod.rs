@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-pub(crate) use self::flags::Response;
+pub(crate) use self::flags::{ChildEra, Response};
 pub use self::flags::{Flags, LogFormat};
 
 pub(crate) mod environment;
@@ -51,6 +51,10 @@ pub(crate) struct Limits {
     pub(crate) max_connections: usize,
     pub(crate) max_children: usize,
     pub(crate) max_calls: usize,
+    pub(crate) max_leases: usize,
+    pub(crate) max_parked: usize,
+    pub(crate) park_ttl: Duration,
+    pub(crate) cancel_grace: Duration,
     pub(crate) max_body: usize,
     pub(crate) max_headers: usize,
     pub(crate) max_line: usize,
@@ -78,6 +82,8 @@ pub struct Config {
     pub(crate) access: Access,
     pub(crate) admin_access: Access,
     pub(crate) expose_stderr: bool,
+    pub(crate) child_era: ChildEra,
+    pub(crate) prewarm: usize,
     pub(crate) limits: Limits,
     /// Shape of the log on stderr.
     pub log_format: LogFormat,
@@ -124,10 +130,15 @@ impl Config {
             ("--max-connections", flags.max_connections),
             ("--max-children", flags.max_children),
             ("--max-calls", flags.max_calls),
+            ("--max-leases", flags.max_leases),
+            ("--max-parked", flags.max_parked),
         ] {
             if value == 0 || value > 1 << 20 {
                 return usage(&format!("{flag} must be between 1 and {}", 1 << 20));
             }
+        }
+        if flags.prewarm >= flags.max_children {
+            return usage("--prewarm must be less than --max-children");
         }
         if flags.max_stream_age.is_some_and(|age| age < Duration::from_secs(1)) {
             return usage("--max-stream-age must be at least 1s");
@@ -151,11 +162,17 @@ impl Config {
             drain: flags.drain,
             exit_with_parent: flags.exit_with_parent,
             expose_stderr: flags.expose_stderr,
+            child_era: flags.child_era,
+            prewarm: flags.prewarm,
             limits: Limits {
                 max_sessions: flags.max_sessions,
                 max_connections: flags.max_connections,
                 max_children: flags.max_children,
                 max_calls: flags.max_calls,
+                max_leases: flags.max_leases,
+                max_parked: flags.max_parked,
+                park_ttl: flags.park_ttl,
+                cancel_grace: flags.cancel_grace,
                 max_body: flags.max_body,
                 max_headers: flags.max_headers,
                 max_line: flags.max_line,

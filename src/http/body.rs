@@ -12,9 +12,9 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::link::reader::Reader;
 use crate::metrics::ActiveGuard;
 use crate::protocol::sse::{self, EventId};
-use crate::session::Reader;
 
 /// A quiet stream says something this often.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

@@ -11,11 +11,14 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use super::Http;
+use super::envelope;
+use super::modern::Modern;
 use super::reply::{Refusal, Refused};
 use crate::config::Response;
 use crate::principal::Principal;
 use crate::protocol::headers::{self, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Method, Unreadable};
+use crate::protocol::meta::Ask;
 use crate::protocol::revision::Revision;
 use crate::protocol::sse::EventId;
 use crate::session::{Session, SessionId};
@@ -47,6 +50,10 @@ pub(crate) enum Call {
     Resume(Arc<Session>, EventId),
     /// The end of a session.
     Delete(Arc<Session>),
+    /// A request of a modern client.
+    Modern(Box<Modern>),
+    /// A notification of a modern client: nothing that is to be passed on.
+    Ignore,
     /// CORS.
     Preflight,
 }
@@ -73,6 +80,8 @@ fn head<B>(http: &Http, request: &Request<B>) -> Result<(), Refusal> {
     }
     let accepts = headers::accepts(fields);
     match *request.method() {
+        // 2026-07-28, Streamable HTTP, Earlier Streamable HTTP Revisions.
+        Verb::GET | Verb::DELETE if envelope::is_modern(fields) => Err(Refusal::NotAModernMethod),
         Verb::POST => {
             if http.response == Response::Json && !accepts.json {
                 return Err(Refusal::NotAcceptable("Client must accept application/json"));
@@ -108,7 +117,7 @@ where
     match parts.method {
         Verb::POST => {
             let text = body_bytes(body, fields, http.server.limits.max_body).await?;
-            post(http, fields, &text)
+            post(http, parts.headers, &text)
         }
         Verb::GET => {
             let session = session(http, fields)?;
@@ -127,7 +136,7 @@ where
 }
 
 /// Which call a message is: an opening, or a message of a session.
-fn post(http: &Http, fields: &HeaderMap, text: &Bytes) -> Result<Call, Refused> {
+fn post(http: &Http, fields: HeaderMap, text: &Bytes) -> Result<Call, Refused> {
     let envelope = jsonrpc::read(text).map_err(|fault| {
         let id = match fault {
             Unreadable::Shape(_, id) => id.map(|id| id.of(text)),
@@ -139,7 +148,10 @@ fn post(http: &Http, fields: &HeaderMap, text: &Bytes) -> Result<Call, Refused> 
     if envelope.kind == Kind::Answer && envelope.id.is_none() {
         return Err(Refusal::Unreadable(Unreadable::Shape("an answer needs the id of its request", None)).into());
     }
-    let session = session(http, fields);
+    if envelope::claims(&fields, &envelope) {
+        return modern(http, fields, text, envelope).map_err(|refusal| refusal.about(id));
+    }
+    let session = session(http, &fields);
     let posted = Posted { envelope, text: text.clone() };
     if envelope.kind == Kind::Request && envelope.method(text) == Method::Initialize {
         return match session {
@@ -148,12 +160,33 @@ fn post(http: &Http, fields: &HeaderMap, text: &Bytes) -> Result<Call, Refused> 
             Err(refusal) => Err(refusal.about(id)),
         };
     }
-    let session = session.map_err(|refusal| refusal.about(id))?;
-    revision(fields).map_err(|refusal| refusal.about(id))?;
+    let session = session.map_err(|refusal| match (refusal, envelope.kind) {
+        (Refusal::NoSessionId, Kind::Request) => envelope::unknown_version(&fields).unwrap_or(Refusal::NoSessionId).about(id),
+        (Refusal::NoSessionId, Kind::Answer) => Refusal::AnswerPosted.about(None),
+        (refusal, _) => refusal.about(id),
+    })?;
+    revision(&fields).map_err(|refusal| refusal.about(id))?;
     Ok(match envelope.kind {
         Kind::Request => Call::Ask(session, posted),
         Kind::Notification | Kind::Answer => Call::Tell(session, posted),
     })
+}
+
+/// A message of a modern client.
+fn modern(http: &Http, fields: HeaderMap, text: &Bytes, envelope: Envelope) -> Result<Call, Refusal> {
+    match envelope.kind {
+        Kind::Request => {
+            let (ask, level) = envelope::request(&fields, text, &envelope)?;
+            // A subscription is a stream, whatever the mode.
+            if ask == Ask::Listen && http.response == Response::Json && !headers::accepts(&fields).event_stream {
+                return Err(Refusal::NotAcceptable("Client must accept text/event-stream"));
+            }
+            Ok(Call::Modern(Box::new(Modern { posted: Posted { envelope, text: text.clone() }, ask, level, fields })))
+        }
+        Kind::Notification => envelope::notification(&fields, text, &envelope).map(|()| Call::Ignore),
+        // 2026-07-28, Streamable HTTP, Sending Messages, 4.
+        Kind::Answer => Err(Refusal::AnswerPosted),
+    }
 }
 
 /// The session that is named. Ended, unknown and foreign ones are one case.

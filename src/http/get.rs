@@ -8,10 +8,11 @@ use tokio::sync::Notify;
 use super::Http;
 use super::body::{Body, Events};
 use super::reply::{self, Refusal};
+use crate::link::cursor::{self, From, NoCursor};
+use crate::link::reader::Reader;
 use crate::protocol::revision::Revision;
 use crate::protocol::sse::{self, EventId, StreamId};
-use crate::session::cursor::{self, From, NoCursor};
-use crate::session::{Reader, Session};
+use crate::session::Session;
 
 /// What the session says that belongs to no request. One reader at a time.
 pub(crate) fn listen(http: &Http, session: &Arc<Session>, cut: Option<Arc<Notify>>) -> Result<HttpResponse<Body>, Refusal> {
@@ -44,7 +45,7 @@ pub(crate) fn resume(
         Err(NoCursor::Gone(client_id)) => {
             http.metrics.replay_counted("gone");
             let mut event = Vec::new();
-            sse::event_head(&mut event, EventId { seq: id.seq.saturating_add(1), ..id });
+            sse::event_head(&mut event, Some(EventId { seq: id.seq.saturating_add(1), ..id }));
             event.extend_from_slice(&cursor::gone(&client_id));
             event.extend_from_slice(sse::EVENT_END);
             Ok(reply::stream(Body::full(event), session))

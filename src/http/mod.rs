@@ -15,9 +15,9 @@ pub(crate) use self::body::Body;
 use self::check::Call;
 use self::reply::Refused;
 use crate::config::{Access, Limits, Response as ResponseMode};
+use crate::link::EndReason;
 use crate::metrics::Metrics;
 use crate::server::Server;
-use crate::session::EndReason;
 use crate::shutdown::Shutdown;
 
 mod access;
@@ -25,8 +25,10 @@ pub(crate) mod admin;
 mod body;
 mod check;
 mod connection;
+mod envelope;
 mod get;
 pub(crate) mod listener;
+mod modern;
 mod post;
 mod reply;
 
@@ -111,9 +113,11 @@ impl Http {
             Call::Delete(session) => {
                 // Unknown from here on, before anything is waited for.
                 self.server.forget(&session);
-                session.end(EndReason::Deleted);
+                session.link.end(EndReason::Deleted);
                 Ok(reply::status(http::StatusCode::OK))
             }
+            Call::Modern(call) => modern::ask(self, &call, cut).await,
+            Call::Ignore => Ok(reply::status(http::StatusCode::ACCEPTED)),
             Call::Preflight => Ok(preflight.unwrap_or_else(|| reply::status(http::StatusCode::NO_CONTENT))),
         }
     }

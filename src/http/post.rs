@@ -13,13 +13,15 @@ use super::body::{Body, Events};
 use super::check::Posted;
 use super::reply::{self, Refusal, Refused};
 use crate::config::Response;
+use crate::link::NotPosted;
+use crate::link::cursor::First;
+use crate::link::reader::Reader;
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{self, INTERNAL_ERROR};
 use crate::protocol::revision::Revision;
 use crate::server::NotOpened;
-use crate::session::cursor::First;
+use crate::session::Session;
 use crate::session::router::Carries;
-use crate::session::{NotPosted, Reader, Session};
 
 /// How long a quick answer is waited for before an event stream is begun.
 const JSON_PATIENCE: Duration = Duration::from_millis(100);
@@ -87,7 +89,7 @@ async fn answered(
 }
 
 /// The rest of a request's events. From here on they have ids, and a client that loses the connection may come back.
-fn stream(http: &Http, session: &Arc<Session>, reader: Reader) -> HttpResponse<Body> {
+fn stream(http: &Http, session: &Arc<Session>, mut reader: Reader) -> HttpResponse<Body> {
     reader.commit();
     let polls = session.revision().is_some_and(Revision::has_polling);
     // A client that does not know of polling takes the end of its stream for the end of its request.

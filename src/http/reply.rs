@@ -3,11 +3,17 @@
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
+use serde_json::json;
 
 use super::body::Body;
 use crate::protocol::headers::{ACCEL_BUFFERING, EVENT_STREAM, JSON, SESSION_ID};
-use crate::protocol::jsonrpc::{self, INTERNAL_ERROR, INVALID_REQUEST, PARSE_ERROR, Unreadable};
+use crate::protocol::jsonrpc::{
+    self, HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, MISSING_CAPABILITY, PARSE_ERROR,
+    UNSUPPORTED_VERSION, Unreadable,
+};
+use crate::protocol::meta::TASKS;
 use crate::protocol::revision::Revision;
+use crate::protocol::sse;
 use crate::session::Session;
 
 /// Why a request was turned away.
@@ -35,10 +41,26 @@ pub(crate) enum Refusal {
     NoSuchSession,
     UnsupportedRevision(String),
     AlreadyInitialized,
+    /// Header fields and body do not say the same; what, in words.
+    HeaderMismatch(String),
+    InvalidParams(String),
+    /// The revision that a modern request names.
+    UnsupportedModern(String),
+    NoSuchMethod,
+    /// GET and DELETE are of legacy revisions.
+    NotAModernMethod,
+    /// A modern client answers by retrying.
+    AnswerPosted,
+    TasksNotDeclared,
+    /// A `requestState` that is not good for this request, for whatever reason.
+    BadState,
+    BadAnswer(&'static str),
     BadEventId,
     EventIdExpired,
     StreamTaken,
     TooManyCalls,
+    TooManyLeases,
+    TooManyListens,
     TooManySessions,
     TooManyChildren,
     ChildBusy,
@@ -75,8 +97,8 @@ impl Refusal {
             // 2025-11-25, Transports, Security Warning, 1.
             Refusal::OriginNotAllowed(_) => StatusCode::FORBIDDEN,
             // 2025-11-25, Session Management, 3: an ended session answers 404, so the client starts anew.
-            Refusal::NoSuchPath | Refusal::NoSuchSession => StatusCode::NOT_FOUND,
-            Refusal::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::NoSuchPath | Refusal::NoSuchSession | Refusal::NoSuchMethod => StatusCode::NOT_FOUND,
+            Refusal::MethodNotAllowed | Refusal::NotAModernMethod => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Refusal::NotJson | Refusal::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -86,11 +108,19 @@ impl Refusal {
             | Refusal::NoSessionId
             | Refusal::UnsupportedRevision(_)
             | Refusal::AlreadyInitialized
+            | Refusal::HeaderMismatch(_)
+            | Refusal::InvalidParams(_)
+            | Refusal::UnsupportedModern(_)
+            | Refusal::AnswerPosted
+            | Refusal::TasksNotDeclared
+            | Refusal::BadState
+            | Refusal::BadAnswer(_)
             | Refusal::BadEventId
             | Refusal::EventIdExpired => StatusCode::BAD_REQUEST,
             Refusal::StreamTaken => StatusCode::CONFLICT,
-            Refusal::TooManyCalls => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::TooManyCalls | Refusal::TooManyLeases => StatusCode::TOO_MANY_REQUESTS,
             Refusal::TooManySessions
+            | Refusal::TooManyListens
             | Refusal::TooManyChildren
             | Refusal::ChildBusy
             | Refusal::Draining
@@ -101,9 +131,16 @@ impl Refusal {
     fn code(&self) -> i32 {
         match self {
             Refusal::Unreadable(Unreadable::NotUtf8 | Unreadable::NotJson(_)) => PARSE_ERROR,
+            Refusal::HeaderMismatch(_) => HEADER_MISMATCH,
+            Refusal::InvalidParams(_) | Refusal::BadState | Refusal::BadAnswer(_) => INVALID_PARAMS,
+            Refusal::UnsupportedModern(_) => UNSUPPORTED_VERSION,
+            Refusal::NoSuchMethod => METHOD_NOT_FOUND,
+            Refusal::TasksNotDeclared => MISSING_CAPABILITY,
             Refusal::TooManySessions
             | Refusal::TooManyChildren
             | Refusal::TooManyCalls
+            | Refusal::TooManyLeases
+            | Refusal::TooManyListens
             | Refusal::ChildBusy
             | Refusal::Draining
             | Refusal::NotOpened(_) => INTERNAL_ERROR,
@@ -134,6 +171,17 @@ impl Refusal {
             Refusal::NoSuchSession => "no_such_session",
             Refusal::UnsupportedRevision(_) => "unsupported_revision",
             Refusal::AlreadyInitialized => "already_initialized",
+            Refusal::HeaderMismatch(_) => "header_mismatch",
+            Refusal::InvalidParams(_) => "invalid_params",
+            Refusal::UnsupportedModern(_) => "unsupported_modern_revision",
+            Refusal::NoSuchMethod => "no_such_method",
+            Refusal::NotAModernMethod => "not_a_modern_method",
+            Refusal::AnswerPosted => "answer_posted",
+            Refusal::TasksNotDeclared => "tasks_not_declared",
+            Refusal::BadState => "bad_state",
+            Refusal::BadAnswer(_) => "bad_answer",
+            Refusal::TooManyLeases => "too_many_leases",
+            Refusal::TooManyListens => "too_many_listens",
             Refusal::BadEventId => "bad_event_id",
             Refusal::EventIdExpired => "event_id_expired",
             Refusal::StreamTaken => "stream_taken",
@@ -182,6 +230,17 @@ impl Refusal {
                 format!("Bad Request: Unsupported protocol version: {given}. Supported versions: {}", Revision::list())
             }
             Refusal::AlreadyInitialized => "Invalid Request: Server already initialized".to_owned(),
+            Refusal::HeaderMismatch(text) => text.clone(),
+            Refusal::InvalidParams(text) => format!("Invalid params: {text}"),
+            Refusal::UnsupportedModern(_) => "Unsupported protocol version".to_owned(),
+            Refusal::NoSuchMethod => "Method not found".to_owned(),
+            Refusal::NotAModernMethod => "Method Not Allowed: this revision has POST only".to_owned(),
+            Refusal::AnswerPosted => "Invalid Request: answers are sent by retrying the request that was asked in".to_owned(),
+            Refusal::TasksNotDeclared => "the client did not declare the tasks extension".to_owned(),
+            Refusal::BadState => "Invalid params: requestState is not good for this request".to_owned(),
+            Refusal::BadAnswer(what) => format!("Invalid params: an entry of inputResponses {what}"),
+            Refusal::TooManyLeases => "Too many calls that the server may ask something in (--max-leases)".to_owned(),
+            Refusal::TooManyListens => "Too many open subscriptions (--max-calls)".to_owned(),
             Refusal::BadEventId => "Bad Request: Last-Event-ID was not given by this session".to_owned(),
             Refusal::EventIdExpired => "Bad Request: the stream of this Last-Event-ID is no longer kept (--log-bytes)".to_owned(),
             Refusal::StreamTaken => "Conflict: Only one SSE stream is allowed per session".to_owned(),
@@ -196,11 +255,25 @@ impl Refusal {
         }
     }
 
+    /// What a program is told beside the text.
+    fn data(&self) -> Option<serde_json::Value> {
+        match self {
+            Refusal::UnsupportedModern(requested) => Some(json!({ "supported": Revision::MODERN, "requested": requested })),
+            Refusal::TasksNotDeclared => Some(json!({ "requiredCapabilities": { "extensions": { TASKS: {} } } })),
+            Refusal::BadState => Some(json!({ "reason": "invalid_request_state" })),
+            _ => None,
+        }
+    }
+
     /// In seconds; for bounds that others may leave soon.
     fn retry_after(&self) -> Option<u32> {
         match self {
-            Refusal::TooManyCalls | Refusal::ChildBusy => Some(1),
-            Refusal::TooManySessions | Refusal::TooManyChildren | Refusal::Draining | Refusal::NotOpened(_) => Some(5),
+            Refusal::TooManyCalls | Refusal::TooManyLeases | Refusal::ChildBusy => Some(1),
+            Refusal::TooManySessions
+            | Refusal::TooManyListens
+            | Refusal::TooManyChildren
+            | Refusal::Draining
+            | Refusal::NotOpened(_) => Some(5),
             _ => None,
         }
     }
@@ -223,11 +296,14 @@ impl Refusal {
 /// The response to a refused request.
 pub(crate) fn refusal(refused: &Refused) -> Response<Body> {
     let refusal = &refused.refusal;
-    let error = jsonrpc::error(refused.id.as_deref(), refusal.code(), &refusal.text(), None);
+    let error = jsonrpc::error(refused.id.as_deref(), refusal.code(), &refusal.text(), refusal.data());
     let mut response = with_type(refusal.status(), JSON, Body::full(error));
     let headers = response.headers_mut();
     if *refusal == Refusal::MethodNotAllowed {
         headers.insert(ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
+    }
+    if *refusal == Refusal::NotAModernMethod {
+        headers.insert(ALLOW, HeaderValue::from_static("POST"));
     }
     if let Some(seconds) = refusal.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -245,11 +321,30 @@ pub(crate) fn json(message: impl Into<Bytes>, session: Option<&Session>) -> Resp
 
 /// An event stream.
 pub(crate) fn stream(body: Body, session: &Session) -> Response<Body> {
+    with_session(modern_stream(body), Some(session))
+}
+
+/// One message to a modern client, as the whole body.
+pub(crate) fn modern_json(status: StatusCode, message: impl Into<Bytes>) -> Response<Body> {
+    with_type(status, JSON, Body::full(message))
+}
+
+/// An event stream for a modern client: it has no session, and no event an id.
+pub(crate) fn modern_stream(body: Body) -> Response<Body> {
     let mut response = with_type(StatusCode::OK, EVENT_STREAM, body);
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
-    with_session(response, Some(session))
+    response
+}
+
+/// A message as the only event of a stream without ids.
+pub(crate) fn one_event(message: &[u8]) -> Vec<u8> {
+    let mut event = Vec::with_capacity(message.len() + 32);
+    sse::event_head(&mut event, None);
+    event.extend_from_slice(message);
+    event.extend_from_slice(sse::EVENT_END);
+    event
 }
 
 /// A message was taken; there is nothing to say.

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::meta;
 use super::scan::{Fault, Scanner, Span, Str, Value};
 
 /// Longest id or progress token, in bytes as written. They are kept for as long as their call is in flight.
@@ -12,9 +13,21 @@ pub(crate) const MAX_ID: usize = 1024;
 pub(crate) const PARSE_ERROR: i32 = -32700;
 pub(crate) const INVALID_REQUEST: i32 = -32600;
 pub(crate) const METHOD_NOT_FOUND: i32 = -32601;
+pub(crate) const INVALID_PARAMS: i32 = -32602;
 pub(crate) const INTERNAL_ERROR: i32 = -32603;
+/// 2026-07-28, Basic, Error Codes.
+pub(crate) const HEADER_MISMATCH: i32 = -32020;
+pub(crate) const MISSING_CAPABILITY: i32 = -32021;
+pub(crate) const UNSUPPORTED_VERSION: i32 = -32022;
+/// A resource does not exist, up to 2025-11-25.
+pub(crate) const RESOURCE_NOT_FOUND: i32 = -32002;
+/// 2025-11-25, Elicitation, URL Elicitation Required Error.
+pub(crate) const URL_ELICITATION_REQUIRED: i32 = -32042;
 /// What a cancelled request of a legacy client is answered with, so that its stream ends.
 pub(crate) const REQUEST_CANCELLED: i32 = -32800;
+
+/// What a call is answered with that took too long.
+pub(crate) const LATE: &str = "the server did not answer in time (--request-timeout, --request-timeout-max)";
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +62,16 @@ pub(crate) struct Envelope {
     pub(crate) about_token: Option<Span>,
     /// `params.requestId`: a cancellation is about this request.
     pub(crate) about_request: Option<Span>,
+    /// `params._meta."io.modelcontextprotocol/subscriptionId"`: a notification is about this `subscriptions/listen` request.
+    pub(crate) about_subscription: Option<Span>,
+    /// `params._meta."io.modelcontextprotocol/protocolVersion"` is there, whatever its value: the message claims the modern era.
+    pub(crate) has_claim: bool,
+    /// The value of `params`, if it is an object.
+    pub(crate) params: Option<Span>,
     /// The value of `result`.
     pub(crate) result: Option<Span>,
+    /// The value of `error`, an object.
+    pub(crate) error: Option<Span>,
 }
 
 /// Why bytes are not a message. `id` is where the id stood, if one could be read: a refusal echoes it.
@@ -110,6 +131,16 @@ impl Envelope {
         known.into_iter().find(|(word, _)| method.is(text, word)).map_or(Method::Other, |(_, method)| method)
     }
 
+    /// Whether the method is that word. `word` must be plain ASCII.
+    pub(crate) fn is_method(&self, text: &[u8], word: &str) -> bool {
+        self.method.is_some_and(|method| method.is(text, word))
+    }
+
+    /// The method's token, quotes included.
+    pub(crate) fn method_token<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        self.method.map_or(&b"null"[..], |method| method.token.of(text))
+    }
+
     /// The method's name as written, for logs; at most 64 bytes.
     pub(crate) fn method_name<'a>(&self, text: &'a [u8]) -> Cow<'a, str> {
         let raw = self.method.map_or(&b""[..], |method| method.raw(text));
@@ -123,13 +154,15 @@ struct Members {
     version: Option<bool>,
     id: Option<(Value, Span)>,
     method: Option<(Value, Option<Str>)>,
-    params: Option<Value>,
+    params: Option<(Value, Span)>,
     meta: bool,
+    about_subscription: Option<Span>,
+    has_claim: bool,
     asked_token: Option<Span>,
     about_token: Option<Span>,
     about_request: Option<Span>,
     result: Option<Span>,
-    error: Option<Value>,
+    error: Option<(Value, Span)>,
     wrong: Option<&'static str>,
 }
 
@@ -149,15 +182,17 @@ impl Members {
             once(&mut self.method, method, &mut self.wrong);
         } else if name.is(text, "params") {
             let kind = scanner.peek()?;
-            once(&mut self.params, kind, &mut self.wrong);
-            if kind != Value::Object {
-                return scanner.value(1).map(drop);
+            let start = scanner.position();
+            if kind == Value::Object {
+                scanner.object(1, |scanner, name| self.param(scanner, text, name))?;
+            } else {
+                scanner.value(1)?;
             }
-            scanner.object(1, |scanner, name| self.param(scanner, text, name))?;
+            once(&mut self.params, (kind, Span { start, end: scanner.position() }), &mut self.wrong);
         } else if name.is(text, "result") {
             once(&mut self.result, scanner.value(1)?.1, &mut self.wrong);
         } else if name.is(text, "error") {
-            once(&mut self.error, scanner.value(1)?.0, &mut self.wrong);
+            once(&mut self.error, scanner.value(1)?, &mut self.wrong);
         } else {
             scanner.value(1)?;
         }
@@ -174,7 +209,14 @@ impl Members {
                 return scanner.value(2).map(drop);
             }
             scanner.object(2, |scanner, name| {
-                let slot = name.is(text, "progressToken").then_some(&mut self.asked_token);
+                self.has_claim |= name.is(text, meta::PROTOCOL_VERSION);
+                let slot = if name.is(text, "progressToken") {
+                    Some(&mut self.asked_token)
+                } else if name.is(text, meta::SUBSCRIPTION_ID) {
+                    Some(&mut self.about_subscription)
+                } else {
+                    None
+                };
                 token(scanner, 3, slot, &mut self.wrong)
             })
         } else {
@@ -207,7 +249,7 @@ impl Members {
             (Some((Value::String, _)), None, None) if self.id.is_some() => Kind::Request,
             (Some((Value::String, _)), None, None) => Kind::Notification,
             (None, Some(_), None) => Kind::Answer,
-            (None, None, Some(Value::Object)) => Kind::Answer,
+            (None, None, Some((Value::Object, _))) => Kind::Answer,
             (Some((Value::String, _)), ..) => return wrong("a message with a method has no result and no error"),
             (Some(_), ..) => return wrong("\"method\" must be a string"),
             (None, None, Some(_)) => return wrong("\"error\" must be an object"),
@@ -218,7 +260,7 @@ impl Members {
         if kind != Kind::Notification && id.is_none() && !id_may_be_null {
             return wrong("an id must be a string or an integer of at most 1024 bytes");
         }
-        if !matches!(self.params, None | Some(Value::Object | Value::Null)) {
+        if !matches!(self.params, None | Some((Value::Object | Value::Null, _))) {
             return wrong("\"params\" must be an object");
         }
         Ok(Envelope {
@@ -228,7 +270,11 @@ impl Members {
             asked_token: self.asked_token,
             about_token: self.about_token,
             about_request: self.about_request,
+            about_subscription: self.about_subscription,
+            has_claim: self.has_claim,
+            params: self.params.filter(|(kind, _)| *kind == Value::Object).map(|(_, span)| span),
             result: self.result,
+            error: self.error.map(|(_, span)| span),
         })
     }
 }
@@ -270,112 +316,30 @@ pub(crate) fn error(id: Option<&[u8]>, code: i32, message: &str, data: Option<se
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":{code},\"message\":{message}{data}}}}}").into_bytes()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn envelope(text: &str) -> Envelope {
-        read(text.as_bytes()).unwrap_or_else(|fault| panic!("{text}: {fault:?}"))
-    }
-
-    fn at(text: &str, span: Option<Span>) -> &str {
-        span.map_or("", |span| &text[span.start..span.end])
-    }
-
-    #[test]
-    fn members_are_found_in_any_order() {
-        let text = r#"{"params":{"name":"x","_meta":{"a":[{}],"progressToken":"t"}},"id":18446744073709551616,"method":"tools/call","jsonrpc":"2.0"}"#;
-        let read = envelope(text);
-        assert_eq!((read.kind, at(text, read.id), at(text, read.asked_token)), (Kind::Request, "18446744073709551616", "\"t\""));
-        let text = r#"{"result":{"id":1,"method":"no"},"jsonrpc":"2.0","id":7}"#;
-        let read = envelope(text);
-        assert_eq!((read.kind, at(text, read.id), at(text, read.result)), (Kind::Answer, "7", r#"{"id":1,"method":"no"}"#));
-    }
-
-    #[test]
-    fn ids_are_strings_or_integers() {
-        for (id, good) in [
-            ("1", true),
-            ("-5", true),
-            ("\"\"", true),
-            ("\"_GET_stream\"", true),
-            ("\"\\u0000\"", true),
-            ("123456789012345678901234567890", true),
-            ("1.0", false),
-            ("1e3", false),
-            ("null", false),
-            ("true", false),
-            ("[1]", false),
-            ("{}", false),
-        ] {
-            let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
-            assert_eq!(read(text.as_bytes()).is_ok(), good, "{text}");
-        }
-        let long = format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"ping"}}"#, "x".repeat(MAX_ID - 1));
-        assert!(matches!(read(long.as_bytes()), Err(Unreadable::Shape(..))));
-    }
-
-    #[test]
-    fn a_message_that_is_not_json_rpc_is_refused_by_its_shape() {
-        for text in [
-            "1",
-            "\"a\"",
-            "{}",
-            r#"{"a":1}"#,
-            r#"{"id":1,"method":"m"}"#,
-            r#"{"jsonrpc":"1.0","id":1,"method":"m"}"#,
-            r#"{"jsonrpc":"2.0","id":1}"#,
-            r#"{"jsonrpc":"2.0","id":1,"method":5}"#,
-            r#"{"jsonrpc":"2.0","id":1,"method":"m","result":1}"#,
-            r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{}}"#,
-            r#"{"jsonrpc":"2.0","id":1,"error":3}"#,
-            r#"{"jsonrpc":"2.0","result":1}"#,
-            r#"{"jsonrpc":"2.0","id":null,"result":1}"#,
-            r#"{"jsonrpc":"2.0","method":"m","params":[1]}"#,
-            r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"m"}"#,
-            r#"{"jsonrpc":"2.0","method":"m","\u006dethod":"n"}"#,
-            r#"{"jsonrpc":"2.0","method":"m","params":{"_meta":{},"_meta":{}}}"#,
-            r#"{"jsonrpc":"2.0","method":"m","params":{"_meta":{"progressToken":1,"progressToken":2}}}"#,
-        ] {
-            assert!(matches!(read(text.as_bytes()), Err(Unreadable::Shape(..))), "{text}");
-        }
-        assert!(matches!(read(b"[]"), Err(Unreadable::Batch)));
-        assert!(read(br#"{"jsonrpc":"2.0","id":null,"error":{}}"#).is_ok());
-    }
-
-    #[test]
-    fn depth_counts_from_the_message_itself() {
-        for (before, after, levels) in
-            [(r#""x":"#, "", 1), (r#""params":{"a":"#, "}", 2), (r#""params":{"_meta":{"a":"#, "}}", 3)]
-        {
-            let nested = |depth: usize| {
-                let value = format!("{}{}", "[".repeat(depth - levels), "]".repeat(depth - levels));
-                read(format!(r#"{{"jsonrpc":"2.0","method":"m",{before}{value}{after}}}"#).as_bytes())
-            };
-            assert!(nested(128).is_ok(), "{levels}");
-            assert_eq!(nested(129).err(), Some(Unreadable::TooDeep), "{levels}");
-        }
-    }
-
-    #[test]
-    fn a_name_in_another_case_is_just_an_unknown_member() {
-        let text = r#"{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call","paramſ":{"_meta":{"progressToken":1}}}"#;
-        let read = envelope(text);
-        assert_eq!((read.method(text.as_bytes()), read.asked_token), (Method::Other, None));
-    }
-
-    #[test]
-    fn an_escaped_name_is_the_name() {
-        let text = r#"{"jsonrpc":"2.0","\u0069d":1,"method":"init\u0069alize"}"#;
-        let read = envelope(text);
-        assert_eq!((read.method(text.as_bytes()), at(text, read.id)), (Method::Initialize, "1"));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_end_in_an_answer(text: Vec<u8>) {
-            let _ = read(&text);
-        }
-    }
+/// A result answer. `id` is a token as the peer wrote it.
+pub(crate) fn result(id: &[u8], result: &[u8]) -> Vec<u8> {
+    [br#"{"jsonrpc":"2.0","id":"#, id, br#","result":"#, result, b"}"].concat()
 }
+
+/// The line that answers a child's request with an empty result.
+pub(crate) fn empty_result(id: &[u8]) -> Vec<u8> {
+    [br#"{"jsonrpc":"2.0","id":"#, id, b",\"result\":{}}\n"].concat()
+}
+
+/// The line that answers a child's request with an error.
+pub(crate) fn refusal(id: &[u8], code: i32, text: &str) -> Vec<u8> {
+    let mut line = error(Some(id), code, text, None);
+    line.push(b'\n');
+    line
+}
+
+/// The line that cancels a request of ours.
+pub(crate) fn cancellation(number: u64, reason: &str) -> Vec<u8> {
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{number},\"reason\":\"{reason}\"}}}}\n"
+    )
+    .into_bytes()
+}
+
+#[cfg(test)]
+mod tests;

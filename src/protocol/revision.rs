@@ -28,11 +28,37 @@ impl Revision {
         Revision::LEGACY.into_iter().find(|revision| revision.as_str() == date)
     }
 
+    /// The modern revisions that we speak, as `supported` lists them.
+    pub(crate) const MODERN: [&str; 1] = ["2026-07-28"];
+
+    /// Whether a date is that of a modern revision, known to us or not. Text that is no date is none.
+    pub(crate) fn is_modern(date: &str) -> bool {
+        let is_date = date.len() == 10
+            && date.bytes().enumerate().all(|(at, byte)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() });
+        is_date && date >= Revision::MODERN[0]
+    }
+
+    /// Whether we speak that modern revision.
+    pub(crate) fn is_modern_known(date: &str) -> bool {
+        Revision::MODERN.contains(&date)
+    }
+
+    /// The newest modern revision that both speak.
+    pub(crate) fn mutual<'a>(theirs: impl Iterator<Item = &'a str>) -> Option<&'static str> {
+        let theirs: Vec<&str> = theirs.collect();
+        Revision::MODERN.into_iter().rev().find(|date| theirs.contains(date))
+    }
+
     /// Whether a stream may begin with an event without data and end before its answer, for the client to come back.
     ///
     /// 2025-11-25, Transports, Sending Messages to the Server, 6. Older clients fail on the empty data.
     pub(crate) fn has_polling(self) -> bool {
         matches!(self, Revision::V2025_11_25)
+    }
+
+    /// What the gateway itself offers to a legacy server.
+    pub(crate) fn newest_legacy() -> &'static str {
+        Revision::V2025_11_25.as_str()
     }
 
     /// All dates we speak, for an error text.
@@ -52,6 +78,21 @@ mod tests {
         }
         for date in ["", "zzz", "2025-11-26", "2025-11-25 ", "2026-07-28"] {
             assert_eq!(Revision::parse(date), None, "{date}");
+        }
+    }
+
+    #[test]
+    fn later_dates_are_modern() {
+        for (date, modern) in [
+            ("2026-07-28", true),
+            ("2026-07-27", false),
+            ("2027-01-01", true),
+            ("2025-11-25", false),
+            ("zzzz-zz-zz", false),
+            ("2026-07-28x", false),
+            ("", false),
+        ] {
+            assert_eq!(Revision::is_modern(date), modern, "{date}");
         }
     }
 

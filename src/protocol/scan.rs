@@ -137,6 +137,31 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Walks the elements of the array that begins here. `element` must pass each.
+    pub(crate) fn array(&mut self, depth: usize, mut element: impl FnMut(&mut Self) -> Result<(), Fault>) -> Result<(), Fault> {
+        if depth >= MAX_DEPTH {
+            return Err(Fault::TooDeep);
+        }
+        self.byte(b'[')?;
+        self.space();
+        if self.eat(b']') {
+            return Ok(());
+        }
+        loop {
+            element(self)?;
+            self.space();
+            if self.eat(b']') {
+                return Ok(());
+            }
+            self.byte(b',')?;
+        }
+    }
+
+    /// How far the text has been read.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
     /// Only white space may follow.
     pub(crate) fn end(&mut self) -> Result<(), Fault> {
         self.space();

@@ -48,10 +48,13 @@ pub(crate) const COMMENT: &[u8] = b": keep-alive\n\n";
 /// How long a client waits before it comes back to a stream whose connection ended.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
-/// The lines before an event's data.
-pub(crate) fn event_head(out: &mut Vec<u8>, id: EventId) {
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "id: {id}\nevent: message\ndata: ");
+/// The lines before an event's data. An id is for streams that may be resumed.
+pub(crate) fn event_head(out: &mut Vec<u8>, id: Option<EventId>) {
+    if let Some(id) = id {
+        // Writing to a Vec cannot fail.
+        let _ = writeln!(out, "id: {id}");
+    }
+    out.extend_from_slice(b"event: message\ndata: ");
 }
 
 /// What ends an event.
@@ -93,7 +96,7 @@ mod tests {
     #[test]
     fn an_event_is_id_event_data_and_a_blank_line() {
         let mut out = Vec::new();
-        event_head(&mut out, EventId { nonce: 1, stream: StreamId(2), seq: 3 });
+        event_head(&mut out, Some(EventId { nonce: 1, stream: StreamId(2), seq: 3 }));
         out.extend_from_slice(b"{}");
         out.extend_from_slice(EVENT_END);
         assert_eq!(String::from_utf8_lossy(&out), "id: 00000001-2-3\nevent: message\ndata: {}\n\n");

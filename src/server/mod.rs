@@ -2,7 +2,6 @@
 //! looks at the clock for all of them.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,31 +9,36 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use thiserror::Error;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{Instrument as _, error, info, info_span, warn};
 
+use self::era::Eras;
 use self::registry::Registry;
 use crate::budget::Budget;
 use crate::child::outbox::Outbox;
 use crate::child::spawner::Spawner;
-use crate::child::stderr::{self, Tail};
-use crate::child::{Started, pipe, wait};
-use crate::config::{Command, Limits};
+use crate::config::{Command, Config, Limits};
+use crate::link::keeper;
+use crate::link::log::Log;
+use crate::link::reader::Reader;
+use crate::link::state::State;
+use crate::link::{EndReason, Link};
 use crate::metrics::Metrics;
+use crate::pool::starter::{Child, NotStarted, Starter};
+use crate::pool::{Pool, spares};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::revision::Revision;
-use crate::session::keeper::{self, Kept};
-use crate::session::log::Log;
+use crate::seal::Seal;
 use crate::session::router::{Carries, Patience, Router};
-use crate::session::state::State;
-use crate::session::{EndReason, Reader, Session, SessionId};
+use crate::session::{Session, SessionId};
 
+mod era;
 pub(crate) mod registry;
 
+/// What the only server is called.
+const NAME: &str = "default";
 /// What may wait for a child that does not read.
 const OUTBOX_BYTES: usize = 1 << 20;
 /// A cancelled call that the child leaves unanswered is answered by us after this.
@@ -48,11 +52,12 @@ pub(crate) struct Server {
     pub(crate) name: &'static str,
     command: Arc<Command>,
     pub(crate) limits: Limits,
-    expose_stderr: bool,
-    spawner: Spawner,
+    pub(crate) pool: Arc<Pool>,
+    starter: Arc<Starter>,
+    eras: Eras,
+    prewarm: usize,
     pub(crate) registry: Registry,
     sessions: Arc<Semaphore>,
-    children: Arc<Semaphore>,
     /// Openings that failed in a row, with the reason of the last.
     failures: AtomicUsize,
     last_failure: Mutex<String>,
@@ -85,26 +90,49 @@ struct Opening(Option<Arc<Session>>);
 impl Drop for Opening {
     fn drop(&mut self) {
         if let Some(session) = &self.0 {
-            session.end(EndReason::NotOpened);
+            session.link.end(EndReason::NotOpened);
         }
     }
 }
 
 impl Server {
-    pub(crate) fn new(command: Command, limits: Limits, expose_stderr: bool, spawner: Spawner, metrics: Arc<Metrics>) -> Self {
-        Server {
-            name: "default",
-            command: Arc::new(command),
-            expose_stderr,
+    /// # Errors
+    /// The system gives no random bytes.
+    pub(crate) fn new(config: &Config, spawner: Spawner, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        let limits = config.limits.clone();
+        let command = Arc::new(config.command.clone());
+        let starter = Arc::new(Starter::new(
+            Arc::clone(&command),
+            limits.max_line,
+            limits.max_children,
+            config.expose_stderr,
             spawner,
+            Arc::clone(&metrics),
+        ));
+        let budget = Arc::new(Budget::new(limits.log_bytes_total));
+        let seal = Seal::random().map_err(std::io::Error::other)?;
+        let pool = Pool::new(NAME, limits.clone(), Arc::clone(&starter), seal, Arc::clone(&budget), Arc::clone(&metrics));
+        Ok(Server {
+            name: NAME,
+            command,
+            pool,
+            starter,
+            eras: Eras::new(config.child_era),
+            prewarm: config.prewarm,
             registry: Registry::default(),
             sessions: Arc::new(Semaphore::new(limits.max_sessions)),
-            children: Arc::new(Semaphore::new(limits.max_children)),
             failures: AtomicUsize::new(0),
             last_failure: Mutex::default(),
-            budget: Arc::new(Budget::new(limits.log_bytes_total)),
+            budget,
             limits,
             metrics,
+        })
+    }
+
+    /// Keeps spare children ready, if any are wanted.
+    pub(crate) async fn keep_spares(self: Arc<Self>) {
+        if self.prewarm > 0 {
+            spares::keep(Arc::clone(&self.starter), self.prewarm).await;
         }
     }
 
@@ -118,10 +146,13 @@ impl Server {
         principal: Principal,
     ) -> Result<(Arc<Session>, Reader), NotOpened> {
         let session_permit = Arc::clone(&self.sessions).try_acquire_owned().map_err(|_| NotOpened::TooManySessions)?;
-        let child_permit = Arc::clone(&self.children).try_acquire_owned().map_err(|_| NotOpened::TooManyChildren)?;
         let began = Instant::now();
-        let started = self.spawner.spawn(Arc::clone(&self.command)).await;
-        let session = match started.and_then(|started| self.adopt(started, principal, session_permit, child_permit)) {
+        let child = match self.pool.child(true).await {
+            Ok(child) => child,
+            Err(NotStarted::TooManyChildren) => return Err(NotOpened::TooManyChildren),
+            Err(NotStarted::Failed(reason)) => return Err(NotOpened::CannotStart(self.failed(&reason))),
+        };
+        let session = match self.adopt(child, principal, session_permit) {
             Ok(session) => session,
             Err(error) => return Err(NotOpened::CannotStart(self.failed(&error.to_string()))),
         };
@@ -135,7 +166,7 @@ impl Server {
                 self.metrics.timeout_counted("initialize");
                 return Err(NotOpened::TimedOut(self.failed("no answer to initialize within --initialize-timeout")));
             }
-            Ok(Some(answer)) if session.end_reason().is_none() => answer,
+            Ok(Some(answer)) if session.link.end_reason().is_none() => answer,
             Ok(_) => return Err(NotOpened::Ended(self.failed("it ended before it answered initialize"))),
         };
         let Some(revision) = agreed_revision(&answer) else {
@@ -148,7 +179,7 @@ impl Server {
         self.metrics.sessions_opened.inc();
         self.metrics.sessions_active.inc();
         self.registry.insert(Arc::clone(&session));
-        if session.end_reason().is_some() {
+        if session.link.end_reason().is_some() {
             self.forget(&session); // it ended in between
         }
         info!(session = session.id.short(), revision = revision.map_or("unknown", Revision::as_str), "session opened");
@@ -161,13 +192,13 @@ impl Server {
         loop {
             sleep(TICK).await;
             let now = Instant::now();
-            let mut queued = 0;
+            let mut queued = self.pool.tick(now);
             for session in self.registry.all() {
-                let tick = session.tick(now);
+                let tick = session.link.tick(now);
                 queued += tick.stdin_queue;
                 if tick.idle >= self.limits.idle_timeout {
                     self.metrics.timeout_counted("idle_session");
-                    session.end(EndReason::Idle);
+                    session.link.end(EndReason::Idle);
                 }
             }
             self.metrics.stdin_queue_bytes.set(i64::try_from(queued).unwrap_or(i64::MAX));
@@ -180,7 +211,8 @@ impl Server {
         if self.sessions.available_permits() == 0 {
             return Err("all sessions are in use (--max-sessions)".to_owned());
         }
-        if self.children.available_permits() == 0 {
+        self.eras.readiness()?;
+        if !self.starter.has_room() {
             return Err("all children are in use (--max-children)".to_owned());
         }
         let failures = self.failures.load(Ordering::Relaxed);
@@ -194,82 +226,49 @@ impl Server {
     /// Waits until every child is gone.
     pub(crate) async fn all_children_gone(&self) {
         let all = u32::try_from(self.limits.max_children).unwrap_or(u32::MAX);
-        let _ = self.children.acquire_many(all).await;
+        let _ = self.starter.children.acquire_many(all).await;
     }
 
     pub(crate) fn children_resident_bytes(&self) -> i64 {
-        self.spawner.resident_bytes()
+        self.starter.resident_bytes()
     }
 
     pub(crate) fn kill_all_children(&self) {
-        self.spawner.kill_all();
+        self.starter.kill_all();
     }
 
-    /// A session around a process that was just started, with its keeper.
+    /// A session around a child, with its keeper.
     fn adopt(
         self: &Arc<Self>,
-        started: Started,
+        child: Child,
         principal: Principal,
         session_permit: OwnedSemaphorePermit,
-        child_permit: OwnedSemaphorePermit,
     ) -> std::io::Result<Arc<Session>> {
-        let Started { process, stdin, stdout, stderr } = started;
-        let pid = process.pid;
-        let registered = (|| {
-            let pidfd = wait::watch(&process)?;
-            let stdin = pipe::watch(stdin, Interest::WRITABLE)?;
-            let stdout = pipe::watch(stdout, Interest::READABLE)?;
-            let id = SessionId::random().map_err(std::io::Error::other)?;
-            let nonce = getrandom::u32().map_err(std::io::Error::other)?;
-            Ok((pidfd, stdin, stdout, id, nonce))
-        })();
-        let (pidfd, stdin, stdout, id, nonce): (AsyncFd<OwnedFd>, _, _, SessionId, u32) = match registered {
-            Ok(registered) => registered,
-            Err(error) => {
-                let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-                wait::reap(&process);
-                self.spawner.forget(pid);
-                return Err(error);
-            }
-        };
-        let session = Arc::new(Session::new(id, principal, self.state(nonce), stdin, Arc::clone(&self.metrics)));
-        let span = info_span!("session", id = id.short(), pid = pid.as_raw_nonzero().get());
-        let tail = self.expose_stderr.then(Tail::default);
-        let stderr = stderr::drain(stderr, pid, tail.clone(), Arc::clone(&self.metrics)).instrument(span.clone());
-        let kept = Kept {
-            session: Arc::clone(&session),
-            process,
-            pidfd,
-            stdout,
-            stderr: tokio::spawn(stderr),
-            tail,
-            spawner: self.spawner.clone(),
-            max_line: self.limits.max_line,
-        };
+        let id = SessionId::random().map_err(std::io::Error::other)?;
+        let nonce = getrandom::u32().map_err(std::io::Error::other)?;
+        let span = info_span!("session", id = id.short(), pid = child.running.pid());
+        let Child { running, place } = child;
+        let link = Arc::new(Link::new(self.state(nonce), running.stdin, Arc::clone(&self.metrics)));
+        let session = Arc::new(Session::new(id, principal, Arc::clone(&link)));
         let server = Arc::clone(self);
         let kept_session = Arc::clone(&session);
-        self.metrics.children_running.inc();
+        let max_line = self.limits.max_line;
         let keeping = async move {
-            keeper::keep(kept, move |_| {
+            let forget = |reason: EndReason| {
                 server.forget(&kept_session);
+                server.metrics.session_closed_counted(reason.label());
+                info!(reason = reason.label(), "session ended");
                 drop(session_permit);
-            })
-            .await;
-            drop(child_permit);
+            };
+            keeper::keep(link, running.output, max_line, forget).await;
+            drop(place);
         };
-        let metrics = Arc::clone(&self.metrics);
         // The keeper ends by itself, with its child; `all_children_gone` waits for it.
-        drop(tokio::spawn(
-            async move {
-                keeping.await;
-                metrics.children_running.dec();
-            }
-            .instrument(span),
-        ));
+        drop(tokio::spawn(keeping.instrument(span)));
         Ok(session)
     }
 
-    fn state(&self, nonce: u32) -> State {
+    fn state(&self, nonce: u32) -> State<Router> {
         let now = Instant::now();
         let patience = Patience {
             request: self.limits.request_timeout,
@@ -289,7 +288,7 @@ impl Server {
             answer = &mut answer => return answer,
             () = sleep(SILENCE) => {}
         }
-        if !session.was_heard() {
+        if !session.link.was_heard() {
             warn!(
                 session = session.id.short(),
                 "the server has written nothing to stdout for 10 s; if it is a script, its output may be block-buffered on a \

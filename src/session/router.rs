@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::stream::EventKind;
+use crate::link::log::Log;
+use crate::link::route::{Route, Routed};
+use crate::link::stream::EventKind;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Method};
 use crate::protocol::scan::Span;
 use crate::protocol::splice::{canonical, private_number, splice};
@@ -67,33 +69,9 @@ pub(crate) struct Router {
     patience: Patience,
 }
 
-/// What time has ended.
-#[derive(Debug, Default)]
-pub(crate) struct Expired {
-    /// Errors for the client, cancellations and errors for the child.
-    pub(crate) routed: Vec<Routed>,
-    /// The bounds that were reached; metric labels.
-    pub(crate) bounds: Vec<&'static str>,
-}
-
-/// What becomes of a message.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Routed {
-    /// To the child, one line.
-    ToChild(Vec<u8>),
-    /// To the client, on that stream.
-    Event(StreamId, EventKind, Vec<u8>),
-    /// To nobody; the reason is a metric's label.
-    Dropped(&'static str),
-}
-
 impl Router {
     pub(crate) fn new(patience: Patience) -> Self {
         Router { calls: HashMap::new(), next: 1, carriers: Vec::new(), questions: HashMap::new(), patience }
-    }
-
-    pub(crate) fn calls_in_flight(&self) -> usize {
-        self.calls.len()
     }
 
     /// A request of the client, answered on `stream`: the line for the child.
@@ -158,7 +136,7 @@ impl Router {
 
     /// A line of the child. `reachable` says which streams' clients can still be reached, `get_is_open` whether the GET
     /// stream is being read.
-    pub(crate) fn line(
+    fn routed(
         &mut self,
         text: &[u8],
         envelope: &Envelope,
@@ -179,70 +157,6 @@ impl Router {
             },
             Kind::Request => self.question(text, envelope, get_is_open, reachable, now),
         }
-    }
-
-    /// Ends what has taken too long.
-    pub(crate) fn tick(&mut self, now: Instant) -> Expired {
-        let since = |then: Instant| now.saturating_duration_since(then);
-        let patience = self.patience;
-        let mut expired = Expired::default();
-        let asked: Vec<StreamId> = self.questions.values().map(|question| question.stream).collect();
-        let over: Vec<(u64, bool)> = self
-            .calls
-            .iter_mut()
-            .filter_map(|(number, call)| {
-                if asked.contains(&call.stream) {
-                    call.alive = now; // the user's time is not the child's
-                }
-                let cancelled = call.cancelled.is_some_and(|at| since(at) >= patience.cancelled);
-                let late = since(call.alive) >= patience.request || since(call.began) >= patience.hard;
-                (cancelled || late).then_some((*number, cancelled))
-            })
-            .collect();
-        for (number, cancelled) in over {
-            let Some(call) = self.finish(number) else { continue };
-            let (code, text) = if cancelled {
-                (jsonrpc::REQUEST_CANCELLED, "the request was cancelled")
-            } else {
-                (jsonrpc::INTERNAL_ERROR, "the server did not answer in time (--request-timeout, --request-timeout-max)")
-            };
-            let error = jsonrpc::error(Some(&call.id), code, text, None);
-            expired.bounds.push(if cancelled { "cancelled" } else { "request" });
-            expired.routed.push(Routed::Event(call.stream, EventKind::Answer, error));
-            if !cancelled && !call.is_initialize {
-                expired.routed.push(Routed::ToChild(cancellation(number, "timed out")));
-            }
-        }
-        self.questions.retain(|_, question| {
-            let keep = since(question.asked) < patience.question;
-            if !keep {
-                let text = "the client did not answer in time (--question-timeout)";
-                expired.bounds.push("question");
-                expired.routed.push(Routed::ToChild(refusal(&question.id, jsonrpc::INTERNAL_ERROR, text)));
-            }
-            keep
-        });
-        expired
-    }
-
-    /// The child has gone or the session ends: every call in flight gets this error.
-    pub(crate) fn fail_all(&mut self, message: &str, data: &serde_json::Value) -> Vec<Routed> {
-        self.questions.clear();
-        self.carriers.clear();
-        let error = |call: &Call| jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, message, Some(data.clone()));
-        self.calls.drain().map(|(_, call)| Routed::Event(call.stream, EventKind::Answer, error(&call))).collect()
-    }
-
-    /// A line of the child was lost. If only one call can have been meant, it is over.
-    pub(crate) fn line_lost(&mut self, message: &str) -> Option<Routed> {
-        let mut numbers = self.calls.keys();
-        let (Some(only), None) = (numbers.next().copied(), numbers.next()) else { return None };
-        let call = self.finish(only)?;
-        Some(Routed::Event(
-            call.stream,
-            EventKind::Answer,
-            jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, message, None),
-        ))
     }
 
     fn finish(&mut self, number: u64) -> Option<Call> {
@@ -298,22 +212,14 @@ impl Router {
         let stream = self.carrier(get_is_open, reachable);
         if stream == StreamId::GET && !get_is_open && !self.calls.is_empty() {
             let text = "the client asked for a plain JSON answer and has no stream open: it cannot be asked";
-            return Routed::ToChild(refusal(id, jsonrpc::METHOD_NOT_FOUND, text));
+            return Routed::ToChild(jsonrpc::refusal(id, jsonrpc::METHOD_NOT_FOUND, text));
         }
         let key = canonical(id).into_owned().into_boxed_slice();
         if self.questions.contains_key(&key) {
-            return Routed::ToChild(refusal(id, jsonrpc::INVALID_REQUEST, "a request with this id is still open"));
+            return Routed::ToChild(jsonrpc::refusal(id, jsonrpc::INVALID_REQUEST, "a request with this id is still open"));
         }
         self.questions.insert(key, Question { id: id.into(), stream, asked: now });
         Routed::Event(stream, EventKind::Question, splice(text, &mut [], b""))
-    }
-
-    /// The question did not reach its stream: it is open no longer, and the child is told.
-    pub(crate) fn unasked(&mut self, text: &[u8]) -> Option<Vec<u8>> {
-        let envelope = jsonrpc::read(text).ok()?;
-        let id = envelope.id?.of(text);
-        self.questions.remove(canonical(id).as_ref())?;
-        Some(refusal(id, jsonrpc::INTERNAL_ERROR, "the gateway's log is full (--log-bytes, --log-bytes-total)"))
     }
 
     /// Where a message goes that names no call: stdio does not say which call it belongs to. The only call in flight that
@@ -328,15 +234,80 @@ impl Router {
     }
 }
 
-fn refusal(id: &[u8], code: i32, text: &str) -> Vec<u8> {
-    let mut line = jsonrpc::error(Some(id), code, text, None);
-    line.push(b'\n');
-    line
-}
+impl Route for Router {
+    fn line(&mut self, text: &[u8], envelope: &Envelope, log: &Log, now: Instant, out: &mut Vec<Routed>) {
+        let get_is_open = log.has_reader(StreamId::GET);
+        out.push(self.routed(text, envelope, get_is_open, |stream| log.is_reachable(stream), now));
+    }
 
-fn cancellation(number: u64, reason: &str) -> Vec<u8> {
-    format!(
-        "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{number},\"reason\":\"{reason}\"}}}}\n"
-    )
-    .into_bytes()
+    /// If only one call can have been meant, it is over.
+    fn line_lost(&mut self, why: &str, out: &mut Vec<Routed>) {
+        let mut numbers = self.calls.keys();
+        let (Some(only), None) = (numbers.next().copied(), numbers.next()) else { return };
+        let Some(call) = self.finish(only) else { return };
+        let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, why, None);
+        out.push(Routed::Event(call.stream, EventKind::Answer, error));
+    }
+
+    fn tick(&mut self, now: Instant, out: &mut Vec<Routed>) {
+        let since = |then: Instant| now.saturating_duration_since(then);
+        let patience = self.patience;
+        let asked: Vec<StreamId> = self.questions.values().map(|question| question.stream).collect();
+        let over: Vec<(u64, bool)> = self
+            .calls
+            .iter_mut()
+            .filter_map(|(number, call)| {
+                if asked.contains(&call.stream) {
+                    call.alive = now; // the user's time is not the child's
+                }
+                let cancelled = call.cancelled.is_some_and(|at| since(at) >= patience.cancelled);
+                let late = since(call.alive) >= patience.request || since(call.began) >= patience.hard;
+                (cancelled || late).then_some((*number, cancelled))
+            })
+            .collect();
+        for (number, cancelled) in over {
+            let Some(call) = self.finish(number) else { continue };
+            let (code, text) = if cancelled {
+                (jsonrpc::REQUEST_CANCELLED, "the request was cancelled")
+            } else {
+                (jsonrpc::INTERNAL_ERROR, jsonrpc::LATE)
+            };
+            let error = jsonrpc::error(Some(&call.id), code, text, None);
+            out.push(Routed::Expired(if cancelled { "cancelled" } else { "request" }));
+            out.push(Routed::Event(call.stream, EventKind::Answer, error));
+            if !cancelled && !call.is_initialize {
+                out.push(Routed::ToChild(jsonrpc::cancellation(number, "timed out")));
+            }
+        }
+        self.questions.retain(|_, question| {
+            let keep = since(question.asked) < patience.question;
+            if !keep {
+                let text = "the client did not answer in time (--question-timeout)";
+                out.push(Routed::Expired("question"));
+                out.push(Routed::ToChild(jsonrpc::refusal(&question.id, jsonrpc::INTERNAL_ERROR, text)));
+            }
+            keep
+        });
+    }
+
+    fn fail_all(&mut self, message: &str, data: &serde_json::Value, _: Instant, out: &mut Vec<Routed>) {
+        self.questions.clear();
+        self.carriers.clear();
+        let error = |call: &Call| jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, message, Some(data.clone()));
+        out.extend(self.calls.drain().map(|(_, call)| Routed::Event(call.stream, EventKind::Answer, error(&call))));
+    }
+
+    /// 2025-11-25, Sending Messages to the Server, 6: a lost connection is no cancellation.
+    fn left(&mut self, _: StreamId, _: Instant, _: &mut Vec<Routed>) {}
+
+    fn unasked(&mut self, text: &[u8]) -> Option<Vec<u8>> {
+        let envelope = jsonrpc::read(text).ok()?;
+        let id = envelope.id?.of(text);
+        self.questions.remove(canonical(id).as_ref())?;
+        Some(jsonrpc::refusal(id, jsonrpc::INTERNAL_ERROR, "the gateway's log is full (--log-bytes, --log-bytes-total)"))
+    }
+
+    fn calls_in_flight(&self) -> usize {
+        self.calls.len()
+    }
 }

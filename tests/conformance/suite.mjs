@@ -10,21 +10,62 @@ import { fileURLToPath } from 'node:url';
 const HERE = dirname(fileURLToPath(import.meta.url));
 const SUITE = join(HERE, 'node_modules/@modelcontextprotocol/conformance/dist/index.js');
 
+const LEGACY = [process.execPath, join(HERE, 'server.mjs')];
+const DUAL = [process.execPath, join(HERE, 'modern.mjs')];
+const MODERN = [...DUAL, '--modern-only'];
+
+// One requirement set. `scored` counts the scenarios that the set scores. The
+// suite runs a set's other scenarios too, without counting them; `unscored`
+// names those that must pass here, with the number of their checks or, where
+// the others are no more than advice, the checks themselves. Those that match
+// `absent` are about what no child here offers, so nothing comes of them.
+const SET_2025 = {
+  requirements: '2025-11-25',
+  // `server-sse-polling` looks at the stream of an answer, so it must have one.
+  flags: ['--response', 'sse'],
+  scored: { scenarios: 30, checks: 70 },
+  unscored: {
+    'server-session-lifecycle': 3,
+    'json-schema-2020-12': 8,
+    'server-sse-polling': ['server-sse-priming-event', 'server-sse-retry-field'],
+  },
+};
+const SET_2026 = {
+  requirements: '2026-07-28',
+  flags: [],
+  scored: { scenarios: 37, checks: 120 },
+  unscored: {
+    'http-header-validation': 14,
+    'http-custom-header-server-validation': 10,
+    'json-schema-2020-12': 8,
+  },
+  absent: /^tasks-/,
+};
+
 // One row is one gateway with one child, tested against one requirement set.
-// `scored` counts the scenarios that the set scores. The suite runs a set's
-// other scenarios too, without counting them; `unscored` names those that must
-// pass here, with the number of their checks or, where the others are no more
-// than advice, the checks themselves.
+// `allowed` says which checks of which scenarios may fail, and for what reason:
+// those scenarios are not counted, but nothing else in them may fail.
 const TABLE = [
+  { name: 'legacy-2025-11-25', child: LEGACY, ...SET_2025 },
+  { name: 'dual-2025-11-25', child: DUAL, ...SET_2025 },
+  { name: 'dual-2026-07-28', child: DUAL, ...SET_2026 },
+  { name: 'modern-2026-07-28', child: MODERN, ...SET_2026 },
   {
-    name: '2025-11-25',
-    child: [process.execPath, join(HERE, 'server.mjs')],
-    requirements: '2025-11-25',
-    scored: { scenarios: 30, checks: 70 },
-    unscored: {
-      'server-session-lifecycle': 3,
-      'json-schema-2020-12': 8,
-      'server-sse-polling': ['server-sse-priming-event', 'server-sse-retry-field'],
+    name: 'legacy-2026-07-28',
+    child: LEGACY,
+    ...SET_2026,
+    scored: { scenarios: 35, checks: 115 },
+    allowed: {
+      // Wants the question under a key of its own choice. A legacy server's
+      // questions have ids instead of keys, so the gateway has to make one up.
+      'input-required-result-basic-elicitation': {
+        'sep-2322-elicitation-incomplete': 'inputRequests missing expected key "user_name"',
+      },
+      // Answers under that key what nobody has asked yet. Who makes keys up when
+      // it is asked cannot recognize the answer, and asks; that is a warning.
+      'input-required-result-ignore-extra-params': {
+        'sep-2322-ignore-unexpected-params': 'Server did not return complete result',
+      },
     },
   },
 ];
@@ -106,8 +147,10 @@ const count = (checks, status) => checks.filter((check) => check.status === stat
 const quote = (word) => `'${word.replaceAll("'", `'\\''`)}'`;
 
 function judge(row, results) {
+  const allowed = row.allowed ?? {};
   let passed = 0;
   let failed = 0;
+  let tolerated = 0;
 
   // A check that is not there counts as failed, and so does one too many:
   // either way the table no longer describes what was tested.
@@ -119,7 +162,13 @@ function judge(row, results) {
     failed += bad;
   }
 
-  const scored = [...results].filter(([name]) => !Object.hasOwn(row.unscored, name));
+  const isAllowed = (name, { id, errorMessage }) => {
+    const reason = allowed[name]?.[id];
+    return reason !== undefined && errorMessage?.startsWith(reason);
+  };
+  const isScored = (name) =>
+    !Object.hasOwn(row.unscored, name) && !Object.hasOwn(allowed, name) && !row.absent?.test(name);
+  const scored = [...results].filter(([name]) => isScored(name));
   const clean = scored.filter(
     ([, checks]) => count(checks, 'SUCCESS') > 0 && count(checks, 'FAILURE') === 0,
   ).length;
@@ -142,16 +191,28 @@ function judge(row, results) {
     }
   }
 
+  for (const name of Object.keys(allowed)) {
+    const checks = results.get(name) ?? [];
+    const excused = checks.filter((check) => isAllowed(name, check));
+    const bad = checks.length === 0 ? 1 : checks.length - excused.length - count(checks, 'SUCCESS');
+    const outcome = excused.length > 0 ? 'fails as allowed' : 'nothing to allow';
+    console.log(`${bad === 0 ? 'ok  ' : 'FAIL'} ${row.name} ${name}: not counted, ${outcome}`);
+    failed += bad;
+    tolerated += count(excused, 'FAILURE');
+  }
+
   for (const [name, checks] of results) {
+    if (row.absent?.test(name)) continue;
     if (checks.length === 0) console.log(`  NO RESULT ${name}`);
     for (const check of checks) {
-      const wanted = [row.unscored[name]].flat().includes(check.id);
+      if (isAllowed(name, check)) continue;
+      const wanted = Object.hasOwn(allowed, name) || [row.unscored[name]].flat().includes(check.id);
       if (check.status === 'FAILURE' || (wanted && check.status !== 'SUCCESS')) {
         console.log(`  ${check.status} ${name}: ${check.id}: ${check.errorMessage ?? check.description}`);
       }
     }
   }
-  return { passed, failed };
+  return { passed, failed, tolerated };
 }
 
 async function runRow(row) {
@@ -171,7 +232,10 @@ async function runRow(row) {
 
   const child = start(
     gateway,
-    ['--cmd', row.child.map(quote).join(' '), '--listen', '127.0.0.1:0', '--response', 'sse', '--ready-file', readyFile],
+    [
+      ...['--cmd', row.child.map(quote).join(' '), '--listen', '127.0.0.1:0', '--ready-file', readyFile],
+      ...row.flags,
+    ],
     gatewayLog,
   );
   try {
@@ -183,9 +247,12 @@ async function runRow(row) {
     const suite = start(process.execPath, ['--import', hook, SUITE, 'server', ...options], suiteLog);
     const inTime = await endsWithin(suite, SUITE_MS);
     if (!inTime) suite.kill('SIGKILL');
-    Object.assign(total, judge(row, readResults(results)));
+    const { tolerated, ...counts } = judge(row, readResults(results));
+    Object.assign(total, counts);
+    // The suite knows nothing of what is allowed here.
+    const expected = tolerated > 0 ? 1 : 0;
     if (!inTime) complain(`the suite did not end within ${SUITE_MS} ms`);
-    else if (suite.ended !== 0) complain(`the suite ended with ${suite.ended}`);
+    else if (suite.ended !== expected) complain(`the suite ended with ${suite.ended}`);
     if (child.ended !== undefined) complain(`the gateway ended early: ${child.ended}`);
   } catch (error) {
     complain(error.message);

@@ -105,6 +105,9 @@ impl Start {
         if !self.options.iter().any(|option| option == "--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
+        if !self.options.iter().any(|option| option == "--child-era") {
+            command.args(["--child-era", "legacy"]); // or processes would be there that no test started
+        }
         command.args(&self.options).args(&self.child);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut process = command.spawn().expect("the program starts");

@@ -55,7 +55,10 @@ pub(crate) fn with_gateway<T>(flags: &[String], test: impl AsyncFnOnce(Relay) ->
         let socket = dir.path().join("child.sock");
         let listener = UnixListener::bind(&socket).expect("a socket");
         listener.set_nonblocking(true).expect("a socket that does not block");
-        let own = ["mcp-http-gateway".into(), "--listen".into(), "127.0.0.1:0".into()];
+        let mut own: Vec<std::ffi::OsString> = ["mcp-http-gateway", "--listen", "127.0.0.1:0"].map(Into::into).into();
+        if !flags.iter().any(|flag| flag.starts_with("--child-era")) {
+            own.extend(["--child-era".into(), "legacy".into()]); // or a child would be there that no step names
+        }
         let child = ["--".into(), stub_child().into(), "relay".into(), socket.into_os_string()];
         let words = own.into_iter().chain(flags.iter().map(Into::into)).chain(child);
         let flags = Flags::try_parse_from(words).expect("flags of the gateway");

@@ -33,13 +33,26 @@ fn tell(router: &mut Router, text: &str, now: Instant) -> Routed {
 }
 
 fn hear(router: &mut Router, text: &str, get_is_open: bool, now: Instant) -> Routed {
-    router.line(text.as_bytes(), &read(text), get_is_open, |_| true, now)
+    router.routed(text.as_bytes(), &read(text), get_is_open, |_| true, now)
+}
+
+fn tick(router: &mut Router, now: Instant) -> Vec<Routed> {
+    let mut out = Vec::new();
+    router.tick(now, &mut out);
+    out.retain(|routed| !matches!(routed, Routed::Expired(_)));
+    out
+}
+
+fn lose_line(router: &mut Router) -> Option<Routed> {
+    let mut out = Vec::new();
+    Route::line_lost(router, "too long", &mut out);
+    out.pop()
 }
 
 fn on(routed: &Routed) -> Option<u64> {
     match routed {
         Routed::Event(stream, ..) => Some(stream.0),
-        Routed::ToChild(_) | Routed::Dropped(_) => None,
+        _ => None,
     }
 }
 
@@ -108,7 +121,7 @@ fn a_call_whose_client_is_gone_carries_nothing() {
     let (mut router, now) = (Router::new(PATIENCE), Instant::now());
     ask(&mut router, "1", 1, Carries::Events, now);
     let note = r#"{"jsonrpc":"2.0","method":"notifications/message"}"#;
-    let routed = router.line(note.as_bytes(), &read(note), false, |_| false, now);
+    let routed = router.routed(note.as_bytes(), &read(note), false, |_| false, now);
     assert_eq!(on(&routed), Some(0));
 }
 
@@ -142,8 +155,8 @@ fn a_cancellation_reaches_the_one_call_it_names() {
         tell(&mut router, &cancel("\"\\u0061\""), now),
         Routed::ToChild(format!("{}\n", cancel(&number.to_string())).into())
     );
-    assert!(router.tick(now + Duration::from_secs(1)).routed.is_empty());
-    let over = router.tick(now + PATIENCE.cancelled).routed;
+    assert!(tick(&mut router, now + Duration::from_secs(1)).is_empty());
+    let over = tick(&mut router, now + PATIENCE.cancelled);
     assert!(
         matches!(&over[..], [Routed::Event(StreamId(1), EventKind::Answer, error)] if error.starts_with(br#"{"jsonrpc":"2.0","id":"a","error":{"code":-32800"#))
     );
@@ -170,10 +183,10 @@ fn progress_restarts_the_timer_but_not_the_hard_one() {
     let mut now = began;
     while now + Duration::from_secs(200) < began + PATIENCE.hard {
         now += Duration::from_secs(200);
-        assert!(router.tick(now).routed.is_empty());
+        assert!(tick(&mut router, now).is_empty());
         assert_eq!(on(&hear(&mut router, &progress, false, now)), Some(1));
     }
-    let over = router.tick(began + PATIENCE.hard).routed;
+    let over = tick(&mut router, began + PATIENCE.hard);
     assert_eq!(over.len(), 2, "an error for the client, a cancellation for the child");
     assert_eq!(router.calls_in_flight(), 0);
 }
@@ -183,13 +196,13 @@ fn the_users_time_is_not_the_calls() {
     let (mut router, now) = (Router::new(PATIENCE), Instant::now());
     ask(&mut router, "1", 1, Carries::Events, now);
     hear(&mut router, r#"{"jsonrpc":"2.0","id":9,"method":"elicitation/create"}"#, false, now);
-    assert!(router.tick(now + PATIENCE.request).routed.is_empty());
-    let refused = router.tick(now + PATIENCE.question).routed;
+    assert!(tick(&mut router, now + PATIENCE.request).is_empty());
+    let refused = tick(&mut router, now + PATIENCE.question);
     assert!(
         matches!(&refused[..], [Routed::ToChild(line)] if line.starts_with(br#"{"jsonrpc":"2.0","id":9,"error""#)),
         "{refused:?}"
     );
-    assert_eq!(router.tick(now + PATIENCE.question + PATIENCE.request).routed.len(), 2, "then the call's own time runs again");
+    assert_eq!(tick(&mut router, now + PATIENCE.question + PATIENCE.request).len(), 2, "then the call's own time runs again");
 }
 
 #[test]
@@ -203,12 +216,12 @@ fn an_error_about_nothing_goes_to_whoever_listens() {
 #[test]
 fn a_line_that_was_lost_ends_the_only_call_it_can_have_been_for() {
     let (mut router, now) = (Router::new(PATIENCE), Instant::now());
-    assert_eq!(router.line_lost("too long"), None);
+    assert_eq!(lose_line(&mut router), None);
     ask(&mut router, "1", 1, Carries::Events, now);
     ask(&mut router, "2", 2, Carries::Events, now);
-    assert_eq!(router.line_lost("too long"), None);
+    assert_eq!(lose_line(&mut router), None);
     router.finish(1);
-    assert_eq!(router.line_lost("too long").as_ref().and_then(on), Some(2));
+    assert_eq!(lose_line(&mut router).as_ref().and_then(on), Some(2));
 }
 
 #[derive(Clone, Debug)]
@@ -268,7 +281,8 @@ proptest! {
             prop_assert_eq!(router.calls_in_flight(), model.len());
             prop_assert_eq!(router.carriers.len(), model.len());
         }
-        let failed = router.fail_all("gone", &serde_json::Value::Null);
+        let mut failed = Vec::new();
+        router.fail_all("gone", &serde_json::Value::Null, now, &mut failed);
         prop_assert_eq!(failed.len(), model.len());
     }
 }

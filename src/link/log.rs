@@ -1,5 +1,5 @@
-//! The events of one session, which are also the queue toward its client: a live stream and a resume are the same cursor.
-//! Pure, behind the session's lock. Never grows past its caps, never shows one stream's events on another.
+//! The events of one link, which are also the queue toward its clients: a live stream and a resume are the same cursor.
+//! Pure, behind the link's lock. Never grows past its caps, never shows one stream's events on another.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -27,6 +27,7 @@ const CUT_BYTES: usize = 256 << 10;
 const TOMBSTONES: usize = 256;
 
 mod evict;
+mod pressure;
 #[cfg(test)]
 mod tests;
 
@@ -36,7 +37,9 @@ pub(crate) struct Log {
     next: u64,
     bytes: usize,
     unread: usize,
+    /// What its streams may hold: together, where they are one client's; each, where they are different clients'.
     cap: usize,
+    is_shared: bool,
     budget: Arc<Budget>,
     metrics: Arc<Metrics>,
     nonce: u32,
@@ -61,12 +64,20 @@ impl Log {
             bytes: 0,
             unread: 0,
             cap,
+            is_shared: false,
             budget,
             metrics,
             nonce,
             delivered: VecDeque::new(),
             tombstones: VecDeque::new(),
         }
+    }
+
+    /// A log whose streams belong to different clients, none of which may come back: the cap is each stream's.
+    pub(crate) fn shared(cap: usize, budget: Arc<Budget>, metrics: Arc<Metrics>, now: Instant) -> Self {
+        let mut log = Log::new(0, cap, budget, metrics, now);
+        log.is_shared = true;
+        log
     }
 
     /// Opens the stream of a request and gives its first reader a cursor.
@@ -90,6 +101,11 @@ impl Log {
     /// Whether messages for that stream can still reach its client.
     pub(crate) fn is_reachable(&self, stream: StreamId) -> bool {
         self.streams.get(&stream).is_some_and(|stream| stream.delivery != Delivery::Abandoned && !stream.ended)
+    }
+
+    /// Whether a stream is kept and not at its end.
+    pub(crate) fn is_open(&self, stream: StreamId) -> bool {
+        self.streams.get(&stream).is_some_and(|stream| !stream.ended)
     }
 
     pub(crate) fn has_reader(&self, stream: StreamId) -> bool {
@@ -153,7 +169,7 @@ impl Log {
             return Kept::No;
         }
         let cost = cost_of(bytes.len());
-        let alone = stream.unread_bytes == 0 && cost > self.cap;
+        let alone = stream.unread_bytes == 0 && cost > self.cap();
         let fits = self.make_room(cost, effects) || alone;
         // Making room may have forgotten the stream itself.
         let Some(stream) = self.streams.get_mut(&id) else { return Kept::No };
@@ -183,6 +199,16 @@ impl Log {
         if let Some(stream) = self.streams.get_mut(&StreamId::GET) {
             stream.reader.iter_mut().for_each(|reader| reader.released = true);
             effects.wake(stream.wake());
+        }
+    }
+
+    /// Ends a stream without an answer.
+    pub(crate) fn end(&mut self, id: StreamId, effects: &mut Effects) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        stream.ended = true;
+        effects.wake(stream.wake());
+        if stream.delivery == Delivery::Abandoned {
+            self.forget(id);
         }
     }
 
@@ -245,13 +271,18 @@ impl Log {
             return self.gap(cursor, Some(seq));
         }
         cursor.seq = seq;
-        if stream.deliver(seq, kind, cost) {
-            self.unread -= cost;
-            self.delivered.push_back((cursor.stream, now));
-        }
         if let Some(reader) = &mut stream.reader {
             reader.took = now;
             reader.stalled = false;
+        }
+        if stream.deliver(seq, kind, cost) {
+            self.unread -= cost;
+            if stream.delivery == Delivery::Resumable {
+                self.delivered.push_back((cursor.stream, now));
+            } else {
+                stream.pop_front();
+                self.refund(cost);
+            }
         }
         Next::Event(seq, bytes)
     }
@@ -268,23 +299,6 @@ impl Log {
 
     pub(crate) fn event_id_at(&self, stream: StreamId, seq: u64) -> EventId {
         EventId { nonce: self.nonce, stream, seq }
-    }
-
-    /// Whether readers that do read have more before them than they should: the child may be read a little later.
-    pub(crate) fn is_under_pressure(&self) -> bool {
-        let high = self.cap / 2;
-        let waits = |stream: &Stream| stream.reader.as_ref().is_some_and(|reader| !reader.stalled);
-        self.unread > high
-            && self.streams.values().filter(|stream| waits(stream)).map(|stream| stream.unread_bytes).sum::<usize>() > high
-    }
-
-    /// Readers that took nothing for `limit` are waited for no longer.
-    pub(crate) fn mark_stalled(&mut self, limit: Duration, now: Instant) {
-        for stream in self.streams.values_mut().filter(|stream| stream.unread_bytes > 0) {
-            if let Some(reader) = &mut stream.reader {
-                reader.stalled |= now.saturating_duration_since(reader.took) >= limit;
-            }
-        }
     }
 
     /// Forgets what was delivered long ago, and cuts who does not read.
@@ -317,6 +331,10 @@ impl Log {
         Next::Gap(up_to, bytes)
     }
 
+    fn cap(&self) -> usize {
+        if self.is_shared { self.cap.saturating_mul(self.streams.len()) } else { self.cap }
+    }
+
     fn charge(&mut self, cost: usize) {
         self.bytes += cost;
         self.budget.add(cost);
@@ -329,11 +347,11 @@ impl Log {
 
     /// Whether it would fit if everything of this session were given up.
     fn can_fit(&self, cost: usize) -> bool {
-        cost <= self.cap && self.budget.fits_instead_of(self.bytes, cost)
+        cost <= self.cap() && self.budget.fits_instead_of(self.bytes, cost)
     }
 
     fn fits(&self, cost: usize) -> bool {
-        self.bytes + cost <= self.cap && self.budget.fits(cost)
+        self.bytes + cost <= self.cap() && self.budget.fits(cost)
     }
 
     /// Forgets a stream, but not that it was there.

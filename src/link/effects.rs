@@ -1,16 +1,23 @@
-//! What a decision under the lock wants done after it: readers woken, connections cut, the outbox written.
+//! What a decision under the lock wants done after it: readers woken, connections cut, clocks set, keepers told.
 
 use std::sync::Arc;
 use std::task::Waker;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-/// Collected under a session's lock, carried out by [`Effects::run`] after unlocking.
+use super::route::{Notice, Place};
+
+/// Collected under a lock, carried out after unlocking.
 #[derive(Default)]
 pub(crate) struct Effects {
     first: Option<Waker>,
     wakers: Vec<Waker>,
     cuts: Vec<Arc<Notify>>,
+    released: Vec<Place>,
+    /// When the clock is to be looked at again; the earliest of those that were asked for.
+    pub(super) alarm: Option<Instant>,
+    pub(super) notices: Vec<Notice>,
 }
 
 impl Effects {
@@ -24,6 +31,14 @@ impl Effects {
 
     pub(crate) fn cut(&mut self, connection: Option<Arc<Notify>>) {
         self.cuts.extend(connection);
+    }
+
+    pub(crate) fn release(&mut self, place: Place) {
+        self.released.push(place);
+    }
+
+    pub(crate) fn alarm(&mut self, at: Instant) {
+        self.alarm = Some(self.alarm.map_or(at, |earlier| earlier.min(at)));
     }
 
     pub(crate) fn run(self) {

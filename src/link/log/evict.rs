@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{Effects, Log, Reader, Stream, StreamId};
+use super::{Delivery, Effects, Log, Reader, Stream, StreamId};
 
 impl Log {
     /// Gives up delivered events, then unread notifications of the stream furthest behind, then answers whose reader has
@@ -61,6 +61,9 @@ impl Log {
 pub(super) fn cut(stream: &mut Stream, reader: &mut Reader, now: Instant, effects: &mut Effects) {
     stream.generation += 1;
     stream.left = now;
+    if stream.delivery == Delivery::ThisConnection {
+        stream.delivery = Delivery::Abandoned;
+    }
     effects.wake(reader.waker.take());
     effects.cut(reader.cut.take());
 }

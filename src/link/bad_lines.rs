@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Session;
+use crate::metrics::Metrics;
 use crate::protocol::jsonrpc::Unreadable;
 
 /// Counts and logs a child's lines that are no messages; logs at most ten in ten seconds.
@@ -19,20 +19,20 @@ impl BadLines {
     }
 
     /// A line that is no message.
-    pub(super) fn add_unreadable(&mut self, session: &Session, line: &[u8], fault: &Unreadable) {
+    pub(super) fn add_unreadable(&mut self, metrics: &Metrics, line: &[u8], fault: &Unreadable) {
         match fault {
-            _ if line.trim_ascii().is_empty() => session.metrics.bad_line_counted("blank"),
-            Unreadable::NotUtf8 => self.add(session, "not_utf8", b""),
+            _ if line.trim_ascii().is_empty() => metrics.bad_line_counted("blank"),
+            Unreadable::NotUtf8 => self.add(metrics, "not_utf8", b""),
             // What is not JSON is no message: its beginning may be shown, and mostly says what is wrong.
-            Unreadable::NotJson(_) => self.add(session, "not_json", line),
-            Unreadable::TooDeep => self.add(session, "too_deep", b""),
-            Unreadable::Batch => self.add(session, "batch", b""),
-            Unreadable::Shape(..) => self.add(session, "not_json_rpc", b""),
+            Unreadable::NotJson(_) => self.add(metrics, "not_json", line),
+            Unreadable::TooDeep => self.add(metrics, "too_deep", b""),
+            Unreadable::Batch => self.add(metrics, "batch", b""),
+            Unreadable::Shape(..) => self.add(metrics, "not_json_rpc", b""),
         }
     }
 
-    pub(super) fn add(&mut self, session: &Session, reason: &'static str, line: &[u8]) {
-        session.metrics.bad_line_counted(reason);
+    pub(super) fn add(&mut self, metrics: &Metrics, reason: &'static str, line: &[u8]) {
+        metrics.bad_line_counted(reason);
         if self.since.elapsed() >= Duration::from_secs(10) {
             *self = BadLines::new();
         }

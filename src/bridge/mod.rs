@@ -1,0 +1,83 @@
+//! What changes in a message between the eras, and whose it is while it changes. Pure: tables and state machines without
+//! I/O, clock or randomness; `pool` puts them behind links.
+
+pub(crate) mod capabilities;
+pub(crate) mod discover;
+pub(crate) mod modern_on_legacy;
+pub(crate) mod modern_on_modern;
+pub(crate) mod subscriptions;
+pub(crate) mod ticket;
+
+use std::time::Duration;
+
+use crate::protocol::meta::{Ask, Level, Request};
+use crate::protocol::scan::{Span, Value};
+
+/// How long calls may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Without an answer and without progress.
+    pub(crate) request: Duration,
+    /// Whatever the progress.
+    pub(crate) hard: Duration,
+    /// A parked call waits so long for its client.
+    pub(crate) park: Duration,
+    /// A cancelled call may go on so long in a child that nobody else may ask meanwhile.
+    pub(crate) grace: Duration,
+}
+
+/// A modern client's request, as far as routing needs it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) text: &'a [u8],
+    /// The id's token.
+    pub(crate) id: (Span, &'a [u8]),
+    pub(crate) token: Option<Span>,
+    pub(crate) ask: Ask,
+    pub(crate) level: Option<Level>,
+    pub(crate) request: Request<'a>,
+    /// From the header fields, for a child that would not see them.
+    pub(crate) trace: Option<Trace<'a>>,
+}
+
+/// The trace that a request belongs to (W3C Trace Context), as its header fields tell it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trace<'a> {
+    pub(crate) parent: &'a str,
+    pub(crate) state: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    /// Which call this is: a retry must be the same one (2026-07-28, Multi Round-Trip Requests, Server Requirements, 5).
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        let canonical = |value: Option<&[u8]>| value.map(crate::protocol::canonical::canonical).unwrap_or_default();
+        let name = canonical(self.request.name);
+        let arguments = canonical(self.request.arguments);
+        crate::seal::digest(&[format!("{:?}", self.ask).as_bytes(), &name, &arguments])
+    }
+
+    /// Whether log messages may come of it. A subscription's stream carries none (2026-07-28, Logging, Per-request log level).
+    pub(crate) fn wants_logs(&self) -> bool {
+        self.level.is_some() && self.ask != Ask::Listen
+    }
+
+    /// Where a slice of the text stands in it.
+    pub(crate) fn span_of(&self, slice: &[u8]) -> Span {
+        let start = slice.as_ptr() as usize - self.text.as_ptr() as usize;
+        Span { start, end: start + slice.len() }
+    }
+
+    /// The answers that a retry brings, if they are an object.
+    pub(crate) fn responses(&self) -> Option<&[u8]> {
+        self.request.responses.filter(|(kind, _)| *kind == Value::Object).map(|(_, value)| value)
+    }
+}
+
+/// What a child's code becomes that is not its own to give, or not one that modern clients know.
+pub(crate) const RESERVED: std::ops::RangeInclusive<i64> = -32099..=-32020;
+
+/// The code of an `error` object; 0 if it has none.
+pub(crate) fn code_of(error: &[u8]) -> i64 {
+    let code = crate::protocol::object::member(error, "code");
+    code.and_then(|code| std::str::from_utf8(code.value).ok()?.parse().ok()).unwrap_or(0)
+}

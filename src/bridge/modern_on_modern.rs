@@ -1,0 +1,326 @@
+//! Modern clients on a modern child: one child serves many clients' calls. Bytes pass; exchanged are ids, progress tokens and
+//! subscription ids, and the child's `requestState`, so that a retry finds the process that made it and nobody else's call.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use memchr::memmem;
+use tokio::time::Instant;
+
+use super::ticket::{Kind as TicketKind, Sealer};
+use super::{Asked, Patience, code_of};
+use crate::link::log::Log;
+use crate::link::route::{Notice, Route, Routed};
+use crate::link::stream::EventKind;
+use crate::protocol::jsonrpc::{self, Envelope, Kind, Method};
+use crate::protocol::meta::{Ask, LOG_LEVEL, SUBSCRIPTION_ID};
+use crate::protocol::object::{self, Edit};
+use crate::protocol::scan::Span;
+use crate::protocol::splice::{private_number, splice};
+use crate::protocol::sse::StreamId;
+
+/// How long a child may take to acknowledge a subscription, and how much may come before that.
+const ACKNOWLEDGE: Duration = Duration::from_secs(5);
+const EARLY_FRAMES: usize = 64;
+
+/// A request that the child has not answered.
+struct Call {
+    stream: StreamId,
+    id: Box<[u8]>,
+    token: Option<Box<[u8]>>,
+    ask: Ask,
+    digest: [u8; 32],
+    began: Instant,
+    alive: Instant,
+    /// `subscriptions/listen`: what came before the acknowledgement, until it came.
+    early: Option<Vec<Vec<u8>>>,
+}
+
+pub(crate) struct ModernOnModern {
+    calls: HashMap<u64, Call>,
+    next: u64,
+    /// The one call in flight that asked for logs: stdio does not say whose a log message is.
+    logger: Option<u64>,
+    sealer: Sealer,
+    patience: Patience,
+}
+
+impl ModernOnModern {
+    pub(crate) fn new(sealer: Sealer, patience: Patience) -> Self {
+        ModernOnModern { calls: HashMap::new(), next: 1, logger: None, sealer, patience }
+    }
+
+    /// Whether a call that asks for logs can have them here.
+    pub(crate) fn has_logger(&self) -> bool {
+        self.logger.is_some()
+    }
+
+    /// A request: the line for the child. `state` is the child's own `requestState` in place of ours; `keeps_level` says
+    /// whether it may ask for logs.
+    pub(crate) fn request(
+        &mut self,
+        asked: &Asked<'_>,
+        stream: StreamId,
+        state: Option<&[u8]>,
+        keeps_level: bool,
+        now: Instant,
+    ) -> Vec<u8> {
+        let number = self.next;
+        self.next += 1;
+        let private = number.to_string();
+        let mut edits: Vec<(Span, &[u8])> = vec![(asked.id.0, private.as_bytes())];
+        if let (Some(ours), Some(theirs)) = (asked.request.state, state) {
+            edits.push((asked.span_of(ours), theirs));
+        }
+        let meta;
+        match object::member(asked.request.params, "_meta") {
+            Some(given) if asked.wants_logs() && !keeps_level => {
+                meta = quiet(given.value, asked.token.is_some().then_some(private.as_bytes()));
+                edits.push((asked.span_of(given.value), &meta));
+            }
+            _ => edits.extend(asked.token.map(|token| (token, private.as_bytes()))),
+        }
+        if asked.wants_logs() && keeps_level {
+            self.logger = Some(number);
+        }
+        let call = Call {
+            stream,
+            id: asked.id.1.into(),
+            token: asked.token.map(|token| token.of(asked.text).into()),
+            ask: asked.ask,
+            digest: if asked.ask.may_ask() { asked.digest() } else { [0; 32] },
+            began: now,
+            alive: now,
+            early: (asked.ask == Ask::Listen).then(Vec::new),
+        };
+        self.calls.insert(number, call);
+        splice(asked.text, &mut edits, b"\n")
+    }
+
+    /// A request of the gateway's own, answered on `stream` as the child writes it.
+    pub(crate) fn own_request(&mut self, method: &str, params: &str, stream: StreamId, now: Instant) -> Vec<u8> {
+        let number = self.next;
+        self.next += 1;
+        let id = number.to_string().into_bytes().into();
+        let call = Call { stream, id, token: None, ask: Ask::Other, digest: [0; 32], began: now, alive: now, early: None };
+        self.calls.insert(number, call);
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{params}}}\n").into_bytes()
+    }
+
+    /// Every subscription ends well: the gateway stops.
+    pub(crate) fn end_listens(&mut self, out: &mut Vec<Routed>) {
+        let listens: Vec<u64> =
+            self.calls.iter().filter(|(_, call)| call.ask == Ask::Listen).map(|(number, _)| *number).collect();
+        for number in listens {
+            self.end_listen(number, out);
+            out.push(Routed::ToChild(jsonrpc::cancellation(number, "the gateway stops")));
+        }
+    }
+
+    fn end_listen(&mut self, number: u64, out: &mut Vec<Routed>) {
+        if let Some(call) = self.finish(number) {
+            let result = super::subscriptions::graceful_end(&call.id, None);
+            out.push(Routed::Event(call.stream, EventKind::Answer, result));
+        }
+    }
+
+    fn finish(&mut self, number: u64) -> Option<Call> {
+        if self.logger == Some(number) {
+            self.logger = None;
+        }
+        self.calls.remove(&number)
+    }
+
+    fn answer(&mut self, text: &[u8], envelope: &Envelope, out: &mut Vec<Routed>) {
+        let call = envelope.id.and_then(|id| Some((id, self.finish(private_number(id.of(text))?)?)));
+        let Some((id, call)) = call else { return out.push(Routed::Dropped("answer_without_call")) };
+        let mut edits: Vec<(Span, &[u8])> = vec![(id, &call.id)];
+        let (sealed, meta);
+        if let Some(result) = envelope.result.filter(|_| call.ask.may_ask())
+            && memmem::find(result.of(text), b"requestState").is_some()
+            && object::member(result.of(text), "resultType").is_some_and(|kind| kind.value == b"\"input_required\"")
+            && let Some(state) = object::member(result.of(text), "requestState")
+        {
+            sealed = object::quoted(&self.sealer.seal(TicketKind::Pass, 0, 0, call.digest, state.value));
+            edits.push((span(text, state.value), &sealed));
+        }
+        if let Some(result) = envelope.result.filter(|_| call.ask == Ask::Listen)
+            && let Some(given) = object::member(result.of(text), "_meta")
+        {
+            meta = with_subscription(given.value, &call.id);
+            edits.push((span(text, given.value), &meta));
+        }
+        if let Some(error) = envelope.error {
+            let code = code_of(error.of(text));
+            let is_ours = code == i64::from(jsonrpc::HEADER_MISMATCH) || code == i64::from(jsonrpc::UNSUPPORTED_VERSION);
+            if is_ours || code == i64::from(jsonrpc::INVALID_REQUEST) {
+                // Nothing that a client sent can cause these here: what we know of the child is not so.
+                out.push(Routed::Notice(Notice::Suspect));
+            }
+            if is_ours {
+                out.push(Routed::Dropped("misplaced_error"));
+                let data = serde_json::json!({ "code": code });
+                let text = "the server refused what the gateway sent it";
+                let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, text, Some(data));
+                return out.push(Routed::Event(call.stream, EventKind::Answer, error));
+            }
+        }
+        if call.early.is_some() && envelope.result.is_some() {
+            // It ended before it began; a client expects the acknowledgement first.
+            out.push(Routed::Dropped("listen_not_acknowledged"));
+        }
+        out.push(Routed::Event(call.stream, EventKind::Answer, splice(text, &mut edits, b"")));
+    }
+
+    fn notification(&mut self, text: &[u8], envelope: &Envelope, now: Instant, out: &mut Vec<Routed>) {
+        if let Some(subscription) = envelope.about_subscription {
+            return self.frame(text, envelope, subscription, out);
+        }
+        match (envelope.method(text), envelope.about_token, envelope.about_request) {
+            (Method::Progress, Some(token), _) => {
+                let call = private_number(token.of(text)).and_then(|number| self.calls.get_mut(&number));
+                let Some(call) = call else { return out.push(Routed::Dropped("progress_without_call")) };
+                call.alive = now;
+                let Some(own) = &call.token else { return out.push(Routed::Dropped("progress_without_call")) };
+                let line = splice(text, &mut [(token, own)], b"");
+                out.push(Routed::Event(call.stream, EventKind::Notification, line));
+            }
+            // The one thing that a server may cancel: it ends that subscription (2026-07-28, Cancellation, 2).
+            (Method::Cancelled, _, Some(about)) => {
+                let number = private_number(about.of(text));
+                match number.filter(|number| self.calls.get(number).is_some_and(|call| call.ask == Ask::Listen)) {
+                    Some(number) => self.end_listen(number, out),
+                    None => out.push(Routed::Dropped("cancel_without_call")),
+                }
+            }
+            _ if envelope.is_method(text, "notifications/message") => {
+                match self.logger.and_then(|number| self.calls.get(&number)) {
+                    Some(call) => out.push(Routed::Event(call.stream, EventKind::Notification, splice(text, &mut [], b""))),
+                    None => out.push(Routed::Dropped("log_for_nobody")),
+                }
+            }
+            _ => out.push(Routed::Dropped("notification_for_nobody")),
+        }
+    }
+
+    /// A frame of a subscription. The acknowledgement comes first (2026-07-28, Subscriptions, Acknowledgment).
+    fn frame(&mut self, text: &[u8], envelope: &Envelope, subscription: Span, out: &mut Vec<Routed>) {
+        let call = private_number(subscription.of(text)).and_then(|number| self.calls.get_mut(&number));
+        let Some(call) = call else { return out.push(Routed::Dropped("frame_without_listen")) };
+        let line = splice(text, &mut [(subscription, &call.id)], b"");
+        match &mut call.early {
+            Some(early) if envelope.is_method(text, "notifications/subscriptions/acknowledged") => {
+                out.push(Routed::Event(call.stream, EventKind::Notification, line));
+                let early = std::mem::take(early).into_iter();
+                out.extend(early.map(|line| Routed::Event(call.stream, EventKind::Notification, line)));
+                call.early = None;
+            }
+            Some(early) if early.len() < EARLY_FRAMES => early.push(line),
+            Some(_) => out.push(Routed::Dropped("listen_not_acknowledged")),
+            None => out.push(Routed::Event(call.stream, EventKind::Notification, line)),
+        }
+        if envelope.method(text) == Method::Changed {
+            out.push(Routed::Notice(Notice::Changed(text.to_vec())));
+        }
+    }
+}
+
+impl Route for ModernOnModern {
+    fn line(&mut self, text: &[u8], envelope: &Envelope, _: &Log, now: Instant, out: &mut Vec<Routed>) {
+        match (envelope.kind, envelope.id) {
+            (Kind::Answer, _) => self.answer(text, envelope, out),
+            (Kind::Notification, _) => self.notification(text, envelope, now, out),
+            // 2026-07-28, stdio, Receiving Messages: a server must not send requests.
+            (Kind::Request, Some(id)) => {
+                out.push(Routed::Dropped("question_of_modern_child"));
+                out.push(Routed::ToChild(if envelope.is_method(text, "ping") {
+                    jsonrpc::empty_result(id.of(text))
+                } else {
+                    jsonrpc::refusal(id.of(text), jsonrpc::METHOD_NOT_FOUND, "a server of this revision sends no requests")
+                }));
+            }
+            (Kind::Request, None) => out.push(Routed::Dropped("question_without_id")),
+        }
+    }
+
+    fn line_lost(&mut self, why: &str, out: &mut Vec<Routed>) {
+        let mut numbers = self.calls.iter().filter(|(_, call)| call.ask != Ask::Listen).map(|(number, _)| *number);
+        let (Some(only), None) = (numbers.next(), numbers.next()) else { return };
+        let Some(call) = self.finish(only) else { return };
+        let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, why, None);
+        out.push(Routed::Event(call.stream, EventKind::Answer, error));
+    }
+
+    fn tick(&mut self, now: Instant, out: &mut Vec<Routed>) {
+        let since = |then: Instant| now.saturating_duration_since(then);
+        let patience = self.patience;
+        let is_late = |call: &Call| match (call.ask, &call.early) {
+            (Ask::Listen, Some(_)) => since(call.began) >= ACKNOWLEDGE,
+            (Ask::Listen, None) => false,
+            _ => since(call.alive) >= patience.request || since(call.began) >= patience.hard,
+        };
+        let late: Vec<u64> = self.calls.iter().filter(|(_, call)| is_late(call)).map(|(number, _)| *number).collect();
+        for number in late {
+            let Some(call) = self.finish(number) else { continue };
+            let text = if call.ask == Ask::Listen { "the server did not acknowledge within 5 s" } else { jsonrpc::LATE };
+            out.push(Routed::Expired(if call.ask == Ask::Listen { "acknowledge" } else { "request" }));
+            let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, text, None);
+            out.push(Routed::Event(call.stream, EventKind::Answer, error));
+            out.push(Routed::ToChild(jsonrpc::cancellation(number, "timed out")));
+        }
+    }
+
+    fn fail_all(&mut self, message: &str, data: &serde_json::Value, _: Instant, out: &mut Vec<Routed>) {
+        self.logger = None;
+        for call in std::mem::take(&mut self.calls).into_values() {
+            out.push(if call.ask == Ask::Listen {
+                // 2026-07-28, Subscriptions, Graceful Closure: an end without a result is one to come back from.
+                Routed::End(call.stream)
+            } else {
+                let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, message, Some(data.clone()));
+                Routed::Event(call.stream, EventKind::Answer, error)
+            });
+        }
+    }
+
+    /// 2026-07-28, Streamable HTTP, Cancellation: closing the stream cancels the request.
+    fn left(&mut self, stream: StreamId, _: Instant, out: &mut Vec<Routed>) {
+        out.push(Routed::End(stream));
+        let number = self.calls.iter().find(|(_, call)| call.stream == stream).map(|(number, _)| *number);
+        if let Some(number) = number {
+            self.finish(number);
+            out.push(Routed::ToChild(jsonrpc::cancellation(number, "the client closed the stream")));
+        }
+    }
+
+    fn unasked(&mut self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn calls_in_flight(&self) -> usize {
+        self.calls.len()
+    }
+}
+
+fn span(text: &[u8], slice: &[u8]) -> Span {
+    let start = slice.as_ptr() as usize - text.as_ptr() as usize;
+    Span { start, end: start + slice.len() }
+}
+
+/// The `_meta` of a request that may not ask for logs.
+fn quiet(meta: &[u8], token: Option<&[u8]>) -> Vec<u8> {
+    object::rewrite(
+        meta,
+        &[],
+        |member| match token {
+            _ if member.is(LOG_LEVEL) => Edit::Drop,
+            Some(token) if member.is("progressToken") => Edit::Put(token.to_vec()),
+            _ => Edit::Keep,
+        },
+        &[],
+    )
+}
+
+fn with_subscription(meta: &[u8], id: &[u8]) -> Vec<u8> {
+    object::rewrite(meta, &[], |member| if member.is(SUBSCRIPTION_ID) { Edit::Put(id.to_vec()) } else { Edit::Keep }, &[])
+}

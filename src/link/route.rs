@@ -1,0 +1,97 @@
+//! Whose is each message? What a link asks of the router behind its lock, and what a router may want done.
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::log::Log;
+use super::stream::EventKind;
+use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::sse::StreamId;
+
+/// Decides about the messages of one child. Pure: behind a link's lock, with the time as a parameter.
+pub(crate) trait Route: Send + 'static {
+    /// A line of the child.
+    fn line(&mut self, text: &[u8], envelope: &Envelope, log: &Log, now: Instant, out: &mut Vec<Routed>);
+
+    /// A line of the child was lost; `why` is for whom it was meant.
+    fn line_lost(&mut self, why: &str, out: &mut Vec<Routed>);
+
+    /// Ends what has taken too long.
+    fn tick(&mut self, now: Instant, out: &mut Vec<Routed>);
+
+    /// The child has gone or the link ends: every call in flight gets this error.
+    fn fail_all(&mut self, message: &str, data: &serde_json::Value, now: Instant, out: &mut Vec<Routed>);
+
+    /// The client that read this stream has gone before its end, and cannot come back.
+    fn left(&mut self, stream: StreamId, now: Instant, out: &mut Vec<Routed>);
+
+    /// A question could not be put on its stream: the line that tells the child.
+    fn unasked(&mut self, text: &[u8]) -> Option<Vec<u8>>;
+
+    /// Calls that the child has not answered.
+    fn calls_in_flight(&self) -> usize;
+
+    /// Something is held for a client that is not connected.
+    fn is_held(&self) -> bool {
+        false
+    }
+}
+
+/// What becomes of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Routed {
+    /// To the child, one line.
+    ToChild(Vec<u8>),
+    /// To the client, on that stream.
+    Event(StreamId, EventKind, Vec<u8>),
+    /// That stream ends without an answer.
+    End(StreamId),
+    /// To nobody; the reason is a metric's label.
+    Dropped(&'static str),
+    /// A bound in time was reached; a metric's label.
+    Expired(&'static str),
+    /// Look at the clock again then.
+    Alarm(Instant),
+    /// Whoever keeps this link is to know.
+    Notice(Notice),
+    /// A place that is free again; given back outside the lock.
+    Release(Place),
+}
+
+/// A place within a bound; free again when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    pub(crate) fn new(permit: OwnedSemaphorePermit) -> Place {
+        Place { _permit: permit }
+    }
+}
+
+/// One place is as good as another.
+impl PartialEq for Place {
+    fn eq(&self, _: &Place) -> bool {
+        true
+    }
+}
+
+impl Eq for Place {}
+
+/// What concerns more than one link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// The child said that a list or a resource changed: its line.
+    Changed(Vec<u8>),
+    /// The child is not of the era it was taken for.
+    Suspect,
+    /// A lease is free, or will never be.
+    Freed,
+    /// A call was parked.
+    Parked,
+    /// The child is to take no more calls, and to end when it has none.
+    Retire,
+    /// A call that was parked is lost with its child: its lease and round.
+    Buried(u64, u32),
+}

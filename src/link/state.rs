@@ -1,0 +1,193 @@
+//! Everything of a link that is behind its lock: router, log and outbox, moved together so that what is decided in one
+//! order happens in that order. Pure.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::{Duration, Instant};
+
+use super::cursor::{Cursor, From, NoCursor};
+use super::effects::Effects;
+use super::log::{Kept, Log};
+use super::route::{Route, Routed};
+use super::stream::EventKind;
+use crate::child::outbox::{NotTaken, Outbox};
+use crate::metrics::Metrics;
+use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::sse::StreamId;
+
+pub(crate) struct State<R> {
+    pub(crate) router: R,
+    pub(crate) log: Log,
+    pub(crate) outbox: Outbox,
+    metrics: Arc<Metrics>,
+    max_calls: usize,
+    /// When a client last did anything.
+    active: Instant,
+    ended: bool,
+    /// What the router wants done; kept so that a line costs no allocation.
+    routed: Vec<Routed>,
+}
+
+/// A line of the child, and what was read of it; `None` if it was longer than `--max-line`: it was not kept, so nobody knows
+/// what it was.
+pub(crate) type Line<'a> = Option<(&'a [u8], Envelope)>;
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotPosted {
+    Ended,
+    /// The child does not read its stdin.
+    ChildBusy,
+    TooManyCalls,
+}
+
+impl<R: Route> State<R> {
+    pub(crate) fn new(router: R, log: Log, outbox: Outbox, max_calls: usize, metrics: Arc<Metrics>, now: Instant) -> Self {
+        State { router, log, outbox, metrics, max_calls, active: now, ended: false, routed: Vec::new() }
+    }
+
+    /// A request of a client: opens its stream and queues the line that the router makes of it. Both or neither.
+    pub(crate) fn post_request(
+        &mut self,
+        client_id: &[u8],
+        cut: Option<Arc<Notify>>,
+        now: Instant,
+        line: impl FnOnce(&mut R, StreamId) -> Vec<u8>,
+    ) -> Result<Cursor, NotPosted> {
+        self.admit_call(now)?;
+        let cursor = self.log.open(client_id, cut, now);
+        let line = line(&mut self.router, cursor.stream);
+        self.outbox.push(line)?;
+        Ok(cursor)
+    }
+
+    /// A message of a client that is no request, or one that is answered without the child.
+    pub(crate) fn post(
+        &mut self,
+        now: Instant,
+        effects: &mut Effects,
+        route: impl FnOnce(&mut R, &mut Vec<Routed>),
+    ) -> Result<(), NotPosted> {
+        self.admit(now)?;
+        self.route(effects, |router, _, out| route(router, out));
+        Ok(())
+    }
+
+    /// Whether one more call may be sent.
+    pub(crate) fn admit_call(&mut self, now: Instant) -> Result<(), NotPosted> {
+        self.admit(now)?;
+        if self.router.calls_in_flight() >= self.max_calls { Err(NotPosted::TooManyCalls) } else { Ok(()) }
+    }
+
+    fn admit(&mut self, now: Instant) -> Result<(), NotPosted> {
+        self.active = now;
+        if self.ended {
+            return Err(NotPosted::Ended);
+        }
+        Ok(self.outbox.admits()?)
+    }
+
+    /// Lines of the child, in its order.
+    pub(crate) fn child_wrote(&mut self, lines: &[Line<'_>], now: Instant, effects: &mut Effects) {
+        for line in lines {
+            self.route(effects, |router, log, out| match line {
+                Some((text, envelope)) => router.line(text, envelope, log, now, out),
+                None => router.line_lost("the server wrote a line longer than the gateway takes (--max-line)", out),
+            });
+        }
+    }
+
+    /// A client begins to read the GET stream, or an earlier stream again.
+    pub(crate) fn attach(
+        &mut self,
+        stream: StreamId,
+        from: From,
+        cut: Option<Arc<Notify>>,
+        now: Instant,
+        effects: &mut Effects,
+    ) -> Result<Cursor, NoCursor> {
+        self.active = now;
+        self.log.attach(stream, from, cut, now, effects)
+    }
+
+    pub(crate) fn detach(&mut self, cursor: &Cursor, now: Instant, effects: &mut Effects) {
+        self.active = now;
+        let was_open = self.log.is_open(cursor.stream);
+        self.log.detach(cursor, now);
+        if was_open && !self.log.is_reachable(cursor.stream) {
+            self.route(effects, |router, _, out| router.left(cursor.stream, now, out));
+        }
+    }
+
+    pub(crate) fn tick(&mut self, now: Instant, effects: &mut Effects) {
+        self.route(effects, |router, _, out| router.tick(now, out));
+        self.log.tick(now, effects);
+    }
+
+    /// How long nothing has happened: no call in flight, nothing held, nobody reading the GET stream, no message.
+    pub(crate) fn idle_for(&self, now: Instant) -> Duration {
+        if self.router.calls_in_flight() > 0 || self.router.is_held() || self.log.has_reader(StreamId::GET) {
+            return Duration::ZERO;
+        }
+        now.saturating_duration_since(self.active)
+    }
+
+    /// Every call in flight is answered with this error, every stream ends, nothing more is taken.
+    pub(crate) fn end(&mut self, message: &str, data: &serde_json::Value, now: Instant, effects: &mut Effects) {
+        self.ended = true;
+        self.metrics.messages_lost.inc_by(self.outbox.close() as u64);
+        self.route(effects, |router, _, out| router.fail_all(message, data, now, out));
+        self.log.end_all(effects);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Lets the router decide, and does what it wants done.
+    pub(crate) fn route(&mut self, effects: &mut Effects, decide: impl FnOnce(&mut R, &Log, &mut Vec<Routed>)) {
+        let mut routed = std::mem::take(&mut self.routed);
+        decide(&mut self.router, &self.log, &mut routed);
+        for routed in routed.drain(..) {
+            self.apply(routed, effects);
+        }
+        self.routed = routed;
+    }
+
+    fn apply(&mut self, routed: Routed, effects: &mut Effects) {
+        match routed {
+            Routed::ToChild(line) => {
+                if self.outbox.push(line).is_err() {
+                    self.metrics.messages_lost.inc();
+                }
+            }
+            Routed::Event(stream, kind, bytes) => {
+                let bytes = Bytes::from(bytes);
+                let kept = self.log.append(stream, kind, bytes.clone(), effects);
+                if kept == Kept::No
+                    && kind == EventKind::Question
+                    && let Some(line) = self.router.unasked(&bytes)
+                {
+                    self.apply(Routed::ToChild(line), effects);
+                }
+            }
+            Routed::End(stream) => self.log.end(stream, effects),
+            Routed::Dropped(reason) => self.metrics.drop_counted(reason),
+            Routed::Expired(bound) => self.metrics.timeout_counted(bound),
+            Routed::Alarm(at) => effects.alarm(at),
+            Routed::Notice(notice) => effects.notices.push(notice),
+            Routed::Release(place) => effects.release(place),
+        }
+    }
+}
+
+impl std::convert::From<NotTaken> for NotPosted {
+    fn from(reason: NotTaken) -> Self {
+        match reason {
+            NotTaken::Full => NotPosted::ChildBusy,
+            NotTaken::Closed => NotPosted::Ended,
+        }
+    }
+}

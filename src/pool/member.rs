@@ -1,0 +1,137 @@
+//! A child that modern clients share: its link, and what is known of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout};
+
+use crate::bridge::capabilities::Capabilities;
+use crate::bridge::discover::Facts;
+use crate::bridge::modern_on_legacy::ModernOnLegacy;
+use crate::bridge::modern_on_modern::ModernOnModern;
+use crate::link::reader::Reader;
+use crate::link::route::Route;
+use crate::link::{EndReason, Link, NotPosted};
+use crate::principal::Principal;
+use crate::protocol::jsonrpc::{self, Kind};
+use crate::protocol::sse::StreamId;
+
+/// A router that the gateway itself may ask through.
+pub(crate) trait Bridge: Route {
+    /// A request of the gateway's own, answered on `stream`.
+    fn own_request(&mut self, method: &str, params: &str, stream: StreamId, now: Instant) -> Vec<u8>;
+}
+
+impl Bridge for ModernOnLegacy {
+    fn own_request(&mut self, method: &str, params: &str, stream: StreamId, now: Instant) -> Vec<u8> {
+        ModernOnLegacy::own_request(self, method, params, stream, now)
+    }
+}
+
+impl Bridge for ModernOnModern {
+    fn own_request(&mut self, method: &str, params: &str, stream: StreamId, now: Instant) -> Vec<u8> {
+        ModernOnModern::own_request(self, method, params, stream, now)
+    }
+}
+
+/// Which clients' calls a child may serve.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) principal: Principal,
+    /// What a legacy child was initialised with; nothing for a modern one, which hears it with every request.
+    pub(crate) capabilities: Capabilities,
+}
+
+pub(crate) struct Member<R> {
+    /// A number that no other child of this process ever has.
+    pub(crate) slot: u64,
+    pub(crate) key: Key,
+    pub(crate) link: Arc<Link<R>>,
+    /// What the child said of itself when it started.
+    pub(crate) facts: Facts,
+    /// Takes no more calls, and ends when it has none.
+    retired: AtomicBool,
+    /// Subscriptions that hear of its resources.
+    pub(super) holders: AtomicUsize,
+    /// How many of them want each resource.
+    pub(super) resources: tokio::sync::Mutex<HashMap<String, usize>>,
+}
+
+/// What the child answered a request of the gateway's own.
+pub(crate) enum Own {
+    Result(Bytes),
+    Error(Bytes),
+    /// It did not, in time or at all.
+    Nothing,
+}
+
+impl<R: Bridge> Member<R> {
+    pub(super) fn new(slot: u64, key: Key, link: Arc<Link<R>>, facts: Facts) -> Self {
+        Member {
+            slot,
+            key,
+            link,
+            facts,
+            retired: AtomicBool::new(false),
+            holders: AtomicUsize::new(0),
+            resources: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub(crate) fn takes_calls(&self) -> bool {
+        !self.retired.load(Ordering::Relaxed) && self.link.end_reason().is_none()
+    }
+
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it could be ended without anybody noticing.
+    pub(super) fn is_idle(&self) -> bool {
+        self.holders.load(Ordering::Relaxed) == 0 && {
+            let state = self.link.lock();
+            state.router.calls_in_flight() == 0 && !state.router.is_held()
+        }
+    }
+
+    /// What time brings.
+    pub(super) fn tick(&self, now: Instant, idle_timeout: Duration) -> usize {
+        let tick = self.link.tick(now);
+        if self.retired.load(Ordering::Relaxed) && self.link.calls_in_flight() == 0 {
+            self.link.end(EndReason::Unanswered);
+        } else if tick.idle >= idle_timeout && self.holders.load(Ordering::Relaxed) == 0 {
+            self.link.metrics.timeout_counted("idle_child");
+            self.link.end(EndReason::Idle);
+        }
+        tick.stdin_queue
+    }
+}
+
+/// Asks a child on the gateway's own behalf.
+pub(super) async fn ask_own<R: Bridge>(link: &Arc<Link<R>>, method: &str, params: &str, patience: Duration) -> Own {
+    let cursor = link.with(|state, _| {
+        let now = Instant::now();
+        state.post_request(b"0", None, now, |router, stream| router.own_request(method, params, stream, now))
+    });
+    let Ok(cursor) = cursor else { return Own::Nothing };
+    link.metrics.message_to_child_counted(Kind::Request);
+    let reader = Reader::new(Arc::<Link<R>>::clone(link), cursor);
+    let Ok(Some(answer)) = timeout(patience, reader.answer()).await else { return Own::Nothing };
+    let Ok(envelope) = jsonrpc::read(&answer) else { return Own::Nothing };
+    match (envelope.result, envelope.error) {
+        (Some(result), _) => Own::Result(answer.slice(result.start..result.end)),
+        (None, Some(error)) => Own::Error(answer.slice(error.start..error.end)),
+        (None, None) => Own::Nothing,
+    }
+}
+
+/// Tells a child something on the gateway's own behalf.
+pub(super) fn tell_own<R: Bridge>(link: &Arc<Link<R>>, line: &str) -> Result<(), NotPosted> {
+    link.with(|state, effects| {
+        let line = format!("{line}\n").into_bytes();
+        state.post(Instant::now(), effects, |_, out| out.push(crate::link::route::Routed::ToChild(line)))
+    })
+}

@@ -1,0 +1,297 @@
+//! The children that modern clients' calls run on: which of them a call gets, how many there may be, and what is to be done when
+//! one of them tells something that concerns more than its own calls. What a message becomes on its way is `bridge`'s.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout};
+use tracing::error;
+
+use self::listens::Hub;
+use self::member::{Bridge, Key, Member};
+use self::shelf::Shelf;
+use self::starter::{Child, NotStarted, Starter};
+use self::tools::Tools;
+use crate::bridge::Patience;
+use crate::bridge::capabilities::Capabilities;
+use crate::bridge::discover::Facts;
+use crate::bridge::modern_on_legacy::ModernOnLegacy;
+use crate::bridge::modern_on_modern::ModernOnModern;
+use crate::bridge::ticket::Sealer;
+use crate::budget::Budget;
+use crate::config::Limits;
+use crate::link::EndReason;
+use crate::link::keeper;
+use crate::metrics::Metrics;
+use crate::principal::Principal;
+use crate::seal::Seal;
+
+mod legacy;
+mod listens;
+pub(crate) mod member;
+mod modern;
+mod notices;
+mod shelf;
+pub(crate) mod spares;
+mod start;
+pub(crate) mod starter;
+mod tools;
+
+pub(crate) use self::legacy::Resumed;
+pub(crate) use self::modern::{NotTaken, Taken};
+
+/// How long a call waits for a child of its own.
+const QUEUE: Duration = Duration::from_secs(10);
+/// How long an ended child's place is waited for.
+const RECLAIM: Duration = Duration::from_secs(6);
+/// A child beside the home child of its key ends after so long without work.
+const EXTRA_IDLE: Duration = Duration::from_secs(60);
+/// How many calls that were lost with their child are remembered.
+const GRAVES: usize = 1024;
+
+/// Why there is no child.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub(crate) enum NoChild {
+    #[error("too many children")]
+    TooManyChildren,
+    /// The reason is in the log under this correlation id.
+    #[error("the server cannot be started ({0})")]
+    NotStarted(String),
+    /// The child is of the other era; what it said.
+    #[error("the server does not speak this era: {0}")]
+    OtherEra(String),
+}
+
+/// What the pool keeps for one principal.
+struct Holdings {
+    /// Calls that may be asked, running at a time.
+    leases: Arc<Semaphore>,
+    /// Modern children that are being started beside the home child.
+    starting: AtomicUsize,
+    hub: Arc<Hub>,
+}
+
+pub(crate) struct Pool {
+    name: &'static str,
+    limits: Limits,
+    pub(crate) starter: Arc<Starter>,
+    seal: Arc<Seal>,
+    budget: Arc<Budget>,
+    metrics: Arc<Metrics>,
+    legacy: Arc<Shelf<ModernOnLegacy>>,
+    modern: Arc<Shelf<ModernOnModern>>,
+    holdings: Mutex<HashMap<Principal, Arc<Holdings>>>,
+    tools: Tools,
+    /// What the server says of itself to legacy clients.
+    facts: OnceLock<Facts>,
+    slots: AtomicU64,
+    leases: AtomicU64,
+    /// Calls that were lost with their child while they waited for their user: lease, round, and until when.
+    graves: Mutex<VecDeque<(u64, u32, Instant)>>,
+    /// A lease, a place or an elicitation that somebody may wait for.
+    news: Notify,
+    /// What was known of the server's era is not so.
+    pub(crate) suspect: Notify,
+    me: Weak<Pool>,
+}
+
+impl Pool {
+    pub(crate) fn new(
+        name: &'static str,
+        limits: Limits,
+        starter: Arc<Starter>,
+        seal: Seal,
+        budget: Arc<Budget>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Pool> {
+        Arc::new_cyclic(|me| Pool {
+            name,
+            limits,
+            starter,
+            seal: Arc::new(seal),
+            budget,
+            metrics,
+            legacy: Arc::default(),
+            modern: Arc::default(),
+            holdings: Mutex::default(),
+            tools: Tools::default(),
+            facts: OnceLock::new(),
+            slots: AtomicU64::new(1),
+            leases: AtomicU64::new(1),
+            graves: Mutex::default(),
+            news: Notify::new(),
+            suspect: Notify::new(),
+            me: me.clone(),
+        })
+    }
+
+    /// A child that has read nothing, or for a legacy handshake perhaps a `ping`. Ends one that nobody uses if there is no room.
+    pub(crate) async fn child(&self, is_for_legacy: bool) -> Result<Child, NotStarted> {
+        let started = if is_for_legacy { self.starter.start_legacy().await } else { self.starter.start().await };
+        match started {
+            Err(NotStarted::TooManyChildren) if self.reclaim() => {
+                let permit = timeout(RECLAIM, Arc::clone(&self.starter.children).acquire_owned()).await;
+                match permit {
+                    Ok(Ok(permit)) => self.starter.start_within(permit).await,
+                    _ => Err(NotStarted::TooManyChildren),
+                }
+            }
+            started => started,
+        }
+    }
+
+    /// Ends a child that nobody would miss. Says whether there was one.
+    pub(crate) fn reclaim(&self) -> bool {
+        if self.starter.spares.end_one() {
+            return true;
+        }
+        let idle = self.legacy.all().into_iter().find(|member| member.takes_calls() && member.is_idle());
+        if let Some(member) = idle {
+            member.link.end(EndReason::Idle);
+            return true;
+        }
+        let idle = self.modern.all().into_iter().find(|member| member.takes_calls() && member.is_idle());
+        idle.inspect(|member| member.link.end(EndReason::Idle)).is_some()
+    }
+
+    /// What a legacy server says of itself; from the first child that was ever initialised.
+    pub(crate) async fn legacy_facts(&self) -> Result<Facts, NoChild> {
+        if let Some(facts) = self.facts.get() {
+            return Ok(facts.clone());
+        }
+        let key = Key { principal: Principal::Anonymous, capabilities: Capabilities::none() };
+        Ok(self.legacy_home(&key).await?.facts.clone())
+    }
+
+    /// Looks at the clock. Gives what waits for children to read.
+    pub(crate) fn tick(&self, now: Instant) -> usize {
+        let idle = self.limits.idle_timeout;
+        let (legacy, modern) = (self.legacy.all(), self.modern.all());
+        let queued = tick_all(&legacy, now, idle) + tick_all(&modern, now, idle);
+        let parked = legacy.iter().filter(|member| member.link.lock().router.parked_since().is_some()).count();
+        self.metrics.leases_parked.set(i64::try_from(parked).unwrap_or(i64::MAX));
+        let holdings: Vec<Arc<Holdings>> = self.lock_holdings().values().cloned().collect();
+        let running: usize = holdings.iter().map(|own| self.limits.max_leases - own.leases.available_permits()).sum();
+        self.metrics.leases_running.set(i64::try_from(running).unwrap_or(i64::MAX));
+        let listens: usize = holdings.iter().map(|own| own.hub.tick(now)).sum();
+        self.metrics.listens_active.set(i64::try_from(listens).unwrap_or(i64::MAX));
+        queued
+    }
+
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        let legacy: usize = self.legacy.all().iter().map(|member| member.link.calls_in_flight()).sum();
+        legacy + self.modern.all().iter().map(|member| member.link.calls_in_flight()).sum::<usize>()
+    }
+
+    /// The gateway stops: subscriptions get their result, calls that wait for a user are given up, nobody waits for spares.
+    pub(crate) fn drain(&self) {
+        self.starter.spares.close();
+        for member in self.modern.all() {
+            member.link.with(|state, effects| state.route(effects, |router, _, out| router.end_listens(out)));
+        }
+        for member in self.legacy.all() {
+            member.link.with(|state, effects| state.route(effects, |router, _, out| router.give_up(Instant::now(), out)));
+        }
+        let holdings: Vec<Arc<Holdings>> = self.lock_holdings().values().cloned().collect();
+        holdings.iter().for_each(|own| own.hub.end_all(self.facts.get()));
+    }
+
+    pub(crate) fn end_all(&self) {
+        self.starter.spares.close();
+        self.legacy.all().iter().for_each(|member| member.link.end(EndReason::Shutdown));
+        self.modern.all().iter().for_each(|member| member.link.end(EndReason::Shutdown));
+    }
+
+    /// The home child of that key, as the answer to whether there can be one.
+    pub(crate) async fn probe_legacy(&self, key: &Key) -> Result<Arc<Member<ModernOnLegacy>>, NoChild> {
+        self.legacy_home(key).await
+    }
+
+    /// The same, modern.
+    pub(crate) async fn probe_modern(&self, key: &Key) -> Result<(), NoChild> {
+        self.modern_home(key).await.map(drop)
+    }
+
+    /// Ends what is idle, and waits until it is gone.
+    pub(crate) async fn end_idle(&self) {
+        if self.reclaim() {
+            let _ = timeout(RECLAIM, self.starter.children.acquire()).await;
+        }
+    }
+
+    async fn legacy_home(&self, key: &Key) -> Result<Arc<Member<ModernOnLegacy>>, NoChild> {
+        self.legacy.home(key, || self.arc().start_legacy(key.clone())).await
+    }
+
+    async fn modern_home(&self, key: &Key) -> Result<Arc<Member<ModernOnModern>>, NoChild> {
+        self.modern.home(key, || self.arc().start_modern(key.clone())).await
+    }
+
+    fn arc(&self) -> Arc<Pool> {
+        self.me.upgrade().expect("whoever calls holds it")
+    }
+
+    fn holdings(&self, principal: &Principal) -> Arc<Holdings> {
+        let mut holdings = self.lock_holdings();
+        if holdings.len() > 64 {
+            // Nothing is held for principals that have no child and that nobody is about to serve.
+            let is_used = |principal: &Principal| self.legacy.serves(principal) || self.modern.serves(principal);
+            holdings.retain(|principal, own| Arc::strong_count(own) > 1 || own.hub.len() > 0 || is_used(principal));
+        }
+        let new = || {
+            let hub = Hub::new(self.me.clone(), principal.clone(), &self.limits, &self.budget, &self.metrics);
+            Arc::new(Holdings { leases: Arc::new(Semaphore::new(self.limits.max_leases)), starting: AtomicUsize::new(0), hub })
+        };
+        Arc::clone(holdings.entry(principal.clone()).or_insert_with(new))
+    }
+
+    fn lock_holdings(&self) -> MutexGuard<'_, HashMap<Principal, Arc<Holdings>>> {
+        self.holdings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn patience(&self) -> Patience {
+        Patience {
+            request: self.limits.request_timeout,
+            hard: self.limits.request_timeout_max,
+            park: self.limits.park_ttl,
+            grace: self.limits.cancel_grace,
+        }
+    }
+
+    fn sealer(&self, slot: u64, principal: &Principal) -> Sealer {
+        Sealer { seal: Arc::clone(&self.seal), context: self.name, slot, principal: principal.tag() }
+    }
+
+    fn not_started(&self, why: NotStarted) -> NoChild {
+        match why {
+            NotStarted::TooManyChildren => NoChild::TooManyChildren,
+            NotStarted::Failed(reason) => self.failed(&reason),
+        }
+    }
+
+    /// Logs why a child could not be had; the client gets the id under which the reason stands.
+    fn failed(&self, reason: &str) -> NoChild {
+        NoChild::NotStarted(self.correlated(reason))
+    }
+
+    /// Logs a reason, and gives the id under which it stands.
+    pub(crate) fn correlated(&self, reason: &str) -> String {
+        let correlation = keeper::correlation_id();
+        error!(server = self.name, correlation, reason, "the server could not be started");
+        self.metrics.spawn_counted("failed");
+        correlation
+    }
+}
+
+/// Looks at the clock for children that came in this order. One beside the home child of its key was needed for a moment only.
+fn tick_all<R: Bridge>(members: &[Arc<Member<R>>], now: Instant, idle: Duration) -> usize {
+    let is_home = |member: &Arc<Member<R>>| {
+        members.iter().find(|other| other.key == member.key && other.takes_calls()).is_none_or(|home| home.slot == member.slot)
+    };
+    let patience = |member: &Arc<Member<R>>| if is_home(member) { idle } else { idle.min(EXTRA_IDLE) };
+    members.iter().map(|member| member.tick(now, patience(member))).sum()
+}

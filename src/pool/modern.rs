@@ -1,0 +1,139 @@
+//! A modern client's call on a modern child: any child of its principal will do, but one that asks for logs needs a child where
+//! nobody else does (stdio does not say whose a log message is), and a retry goes to the child that made its state.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::member::{Key, Member};
+use super::{Holdings, NoChild, Pool};
+use crate::bridge::Asked;
+use crate::bridge::capabilities::Capabilities;
+use crate::bridge::modern_on_modern::ModernOnModern;
+use crate::bridge::ticket::{Kind as TicketKind, Ticket};
+use crate::link::NotPosted;
+use crate::link::reader::Reader;
+use crate::principal::Principal;
+use crate::protocol::jsonrpc::Kind;
+use crate::protocol::object;
+
+/// A call that a child has.
+pub(crate) struct Taken {
+    pub(crate) reader: Reader,
+    /// The server offers what the call asks for.
+    pub(crate) is_offered: bool,
+}
+
+/// Why a child has not got a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    NoChild(NoChild),
+    NotPosted(NotPosted),
+    /// The call's own bound: too many run that may be asked.
+    TooManyLeases,
+    TooManyListens,
+    /// The `requestState` is not good for this.
+    BadState,
+    /// An answer cannot be one.
+    BadAnswer(&'static str),
+    /// The call was lost with its child.
+    ChildLost,
+}
+
+impl From<NoChild> for NotTaken {
+    fn from(why: NoChild) -> Self {
+        NotTaken::NoChild(why)
+    }
+}
+
+impl From<NotPosted> for NotTaken {
+    fn from(why: NotPosted) -> Self {
+        NotTaken::NotPosted(why)
+    }
+}
+
+/// Counts the starts of one principal that are under way.
+struct Starting<'a> {
+    holdings: &'a Holdings,
+    count: usize,
+}
+
+impl Starting<'_> {
+    fn new(holdings: &Holdings) -> Starting<'_> {
+        Starting { count: holdings.starting.fetch_add(1, Ordering::Relaxed) + 1, holdings }
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.holdings.starting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Pool {
+    /// Sends a call to a modern child.
+    pub(crate) async fn ask_modern(
+        &self,
+        principal: &Principal,
+        asked: &Asked<'_>,
+        cut: Option<Arc<Notify>>,
+    ) -> Result<Taken, NotTaken> {
+        let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
+        let ticket = match asked.request.state {
+            Some(state) => Some(self.open_ticket(principal, asked, state).ok_or(NotTaken::BadState)?),
+            None => None,
+        };
+        if ticket.as_ref().is_some_and(|ticket| ticket.kind != TicketKind::Pass) {
+            return Err(NotTaken::BadState);
+        }
+        let own = |ticket: &Ticket| self.modern.by_slot(ticket.slot).filter(|member| member.takes_calls());
+        let state = ticket.as_ref().map(|ticket| ticket.rest.as_slice());
+        // A child that only one of its kind could go on with its state has gone: another may know the key that it used.
+        let (member, keeps_level) = match ticket.as_ref().filter(|ticket| ticket.replica == self.seal.replica()).and_then(own) {
+            Some(member) => (member, true),
+            None => self.modern_for(&key, asked).await?,
+        };
+        let posted = member.link.with(|state_, _| {
+            let now = Instant::now();
+            let keeps_level = keeps_level && !state_.router.has_logger();
+            if asked.wants_logs() && !keeps_level {
+                self.metrics.drop_counted("log_level_not_asked");
+            }
+            let line = |router: &mut ModernOnModern, stream| router.request(asked, stream, state, keeps_level, now);
+            state_.post_request(asked.id.1, cut, now, line)
+        })?;
+        self.metrics.message_to_child_counted(Kind::Request);
+        Ok(Taken {
+            is_offered: asked.ask.capability().is_some_and(|name| member.facts.declares(&[name])),
+            reader: Reader::new(Arc::<crate::link::Link<ModernOnModern>>::clone(&member.link), posted),
+        })
+    }
+
+    /// The home child, or for logs one where nobody else wants them. Says whether it may be asked for logs.
+    async fn modern_for(&self, key: &Key, asked: &Asked<'_>) -> Result<(Arc<Member<ModernOnModern>>, bool), NotTaken> {
+        let home = self.modern_home(key).await?;
+        if !asked.wants_logs() || !home.link.lock().router.has_logger() {
+            return Ok((home, true));
+        }
+        let others = self.modern.of(key);
+        if let Some(free) = others.iter().find(|member| !member.link.lock().router.has_logger()) {
+            return Ok((Arc::clone(free), true));
+        }
+        let holdings = self.holdings(&key.principal);
+        let starting = Starting::new(&holdings);
+        if others.len() + starting.count <= self.limits.max_leases
+            && let Ok(member) = self.arc().start_modern(key.clone()).await
+        {
+            return Ok((member, true));
+        }
+        Ok((home, false))
+    }
+
+    /// The ticket in a `requestState`, if it is good for this call of this principal.
+    pub(super) fn open_ticket(&self, principal: &Principal, asked: &Asked<'_>, state: &[u8]) -> Option<Ticket> {
+        let ticket = Ticket::open(&self.seal, self.name.as_bytes(), &object::string(state)?)?;
+        (ticket.principal == principal.tag() && ticket.digest == asked.digest()).then_some(ticket)
+    }
+}

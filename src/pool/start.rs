@@ -1,0 +1,140 @@
+//! How children of the pool are started: a process, a link with its keeper, and the first words of its era.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+use tokio::time::Instant;
+use tracing::{Instrument as _, info, info_span};
+
+use super::member::{Bridge, Key, Member, Own, ask_own, tell_own};
+use super::starter::Child;
+use super::{NoChild, Pool};
+use crate::bridge::discover::{self, Facts};
+use crate::bridge::modern_on_legacy::ModernOnLegacy;
+use crate::bridge::modern_on_modern::ModernOnModern;
+use crate::child::outbox::Outbox;
+use crate::link::log::Log;
+use crate::link::state::State;
+use crate::link::{EndReason, Link, keeper};
+use crate::principal::Principal;
+
+/// What may wait for a child that does not read.
+const OUTBOX_BYTES: usize = 1 << 20;
+
+impl Pool {
+    /// Starts a legacy child for that key, and initialises it.
+    pub(crate) async fn start_legacy(self: Arc<Self>, key: Key) -> Result<Arc<Member<ModernOnLegacy>>, NoChild> {
+        let began = Instant::now();
+        let child = self.child(true).await.map_err(|why| self.not_started(why))?;
+        let slot = self.slots.fetch_add(1, Ordering::Relaxed);
+        let router = ModernOnLegacy::new(&key.capabilities, self.sealer(slot, &key.principal), self.patience());
+        let link = self.link(router, child, slot, &key.principal);
+        let opening = Opening(Some(Arc::clone(&link)));
+        let params = discover::initialize_params(key.capabilities.as_bytes());
+        let result = match ask_own(&link, "initialize", &params, self.limits.initialize_timeout).await {
+            Own::Result(result) => result,
+            Own::Error(error) => return Err(NoChild::OtherEra(format!("it refused initialize: {}", shown(&error)))),
+            Own::Nothing => return Err(self.failed("no answer to initialize within --initialize-timeout")),
+        };
+        let facts = Facts::of(&result);
+        link.with(|state, _| state.router.learn(facts.clone()));
+        if tell_own(&link, r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).is_err() {
+            return Err(self.failed("it ended after initialize"));
+        }
+        let _ = self.facts.set(facts.clone());
+        let member = Arc::new(Member::new(slot, key, Arc::clone(&link), facts));
+        self.metrics.spawn_counted("ok");
+        self.metrics.child_spawn_seconds.observe(began.elapsed().as_secs_f64());
+        self.legacy.add(Arc::clone(&member));
+        info!(slot, "a server process for modern clients is initialised");
+        opening.done();
+        self.forget_if_ended(&member);
+        Ok(member)
+    }
+
+    /// Starts a modern child for that key, and asks it what it is.
+    pub(crate) async fn start_modern(self: Arc<Self>, key: Key) -> Result<Arc<Member<ModernOnModern>>, NoChild> {
+        let began = Instant::now();
+        let child = self.child(false).await.map_err(|why| self.not_started(why))?;
+        let slot = self.slots.fetch_add(1, Ordering::Relaxed);
+        let router = ModernOnModern::new(self.sealer(slot, &key.principal), self.patience());
+        let link = self.link(router, child, slot, &key.principal);
+        let opening = Opening(Some(Arc::clone(&link)));
+        let params = discover::own_params(b"{}", "");
+        let facts = match ask_own(&link, "server/discover", &params, self.limits.initialize_timeout).await {
+            Own::Result(result) if discover::is_mutual(&result) => Facts::of(&result),
+            Own::Error(error) if discover::is_mutual_error(&error) => Facts::default(),
+            Own::Result(other) | Own::Error(other) => {
+                return Err(NoChild::OtherEra(format!("it refused server/discover: {}", shown(&other))));
+            }
+            Own::Nothing => return Err(self.failed("no answer to server/discover within --initialize-timeout")),
+        };
+        let member = Arc::new(Member::new(slot, key, Arc::clone(&link), facts));
+        self.metrics.spawn_counted("ok");
+        self.metrics.child_spawn_seconds.observe(began.elapsed().as_secs_f64());
+        self.modern.add(Arc::clone(&member));
+        info!(slot, "a modern server process is up");
+        opening.done();
+        self.forget_if_ended(&member);
+        Ok(member)
+    }
+
+    /// A link to that child, with its keeper.
+    fn link<R: Bridge>(&self, router: R, child: Child, slot: u64, principal: &Principal) -> Arc<Link<R>> {
+        let log = Log::shared(self.limits.log_bytes, Arc::clone(&self.budget), Arc::clone(&self.metrics), Instant::now());
+        let outbox = Outbox::new(OUTBOX_BYTES);
+        let metrics = Arc::clone(&self.metrics);
+        let state = State::new(router, log, outbox, self.limits.max_calls, Arc::clone(&metrics), Instant::now());
+        let span = info_span!("shared", slot, pid = child.running.pid());
+        let Child { running, place } = child;
+        let link = Arc::new(Link::new(state, running.stdin, metrics));
+        let (pool, principal) = (self.me.clone(), principal.clone());
+        link.watched_by(Box::new(move |notice| {
+            if let Some(pool) = pool.upgrade() {
+                pool.noticed(slot, &principal, notice);
+            }
+        }));
+        let (pool, kept, max_line) = (self.me.clone(), Arc::clone(&link), self.starter.max_line);
+        let keeping = async move {
+            let forget = |reason: EndReason| {
+                if let Some(pool) = pool.upgrade() {
+                    pool.gone(slot, reason);
+                }
+            };
+            keeper::keep(kept, running.output, max_line, forget).await;
+            drop(place);
+        };
+        // It ends by itself, with its child.
+        drop(tokio::spawn(keeping.instrument(span)));
+        link
+    }
+
+    fn forget_if_ended<R: Bridge>(&self, member: &Member<R>) {
+        if let Some(reason) = member.link.end_reason() {
+            self.gone(member.slot, reason); // it ended before it was found
+        }
+    }
+}
+
+/// Ends a link whose child did not take up its work, or that nobody waits for any more.
+struct Opening<R: Bridge>(Option<Arc<Link<R>>>);
+
+impl<R: Bridge> Opening<R> {
+    fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<R: Bridge> Drop for Opening<R> {
+    fn drop(&mut self) {
+        if let Some(link) = &self.0 {
+            link.end(EndReason::NotOpened);
+        }
+    }
+}
+
+/// The beginning of what a child said, for the log.
+fn shown(text: &[u8]) -> String {
+    json!(String::from_utf8_lossy(&text[..text.len().min(200)])).to_string()
+}

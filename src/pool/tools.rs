@@ -1,0 +1,114 @@
+//! Which `Mcp-Param-*` fields a server's tools want, as its own `tools/list` says: a stdio child has no header fields, so the
+//! gateway must check them (2026-07-28, Streamable HTTP, Server Behavior for Custom Headers).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use super::Pool;
+use super::member::{Bridge, Key, Own, ask_own};
+use crate::bridge::Asked;
+use crate::bridge::capabilities::Capabilities;
+use crate::bridge::discover;
+use crate::link::Link;
+use crate::principal::Principal;
+use crate::protocol::jsonrpc;
+use crate::protocol::object;
+use crate::protocol::tool_headers::ToolHeaders;
+
+/// A tool that was not listed makes us list again, at most this often.
+const AGAIN: Duration = Duration::from_secs(1);
+const MAX_PAGES: usize = 100;
+const PAGE: Duration = Duration::from_secs(10);
+/// For how many kinds of clients lists are kept.
+const MAX_KEYS: usize = 64;
+
+#[derive(Default)]
+struct Listed {
+    headers: Option<Arc<ToolHeaders>>,
+    at: Option<Instant>,
+}
+
+type Slot = Arc<tokio::sync::Mutex<Listed>>;
+
+#[derive(Default)]
+pub(super) struct Tools {
+    /// By what the client declared: what a server lists may depend on it.
+    listed: Mutex<HashMap<Key, Slot>>,
+}
+
+impl Tools {
+    /// A child tells that its tools changed, or something else.
+    pub(super) fn changed(&self, principal: &Principal, line: &[u8]) {
+        let is_tools = jsonrpc::read(line).is_ok_and(|read| read.is_method(line, "notifications/tools/list_changed"));
+        if is_tools {
+            self.listed.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| key.principal != *principal);
+        }
+    }
+
+    fn slot(&self, key: &Key) -> Slot {
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        if listed.len() >= MAX_KEYS && !listed.contains_key(key) {
+            listed.clear();
+        }
+        Arc::clone(listed.entry(key.clone()).or_default())
+    }
+}
+
+impl Pool {
+    /// Checks the fields of a `tools/call` before any child sees it. Where tools cannot be listed, the call passes.
+    pub(crate) async fn check_tool_headers(
+        &self,
+        principal: &Principal,
+        capabilities: &[u8],
+        is_modern: bool,
+        asked: &Asked<'_>,
+        fields: &HeaderMap,
+    ) -> Result<(), String> {
+        let Some(tool) = asked.request.name.and_then(object::string) else { return Ok(()) };
+        let key = Key { principal: principal.clone(), capabilities: Capabilities::of(capabilities) };
+        let slot = self.tools.slot(&key);
+        let mut listed = slot.lock().await;
+        let is_known = listed.headers.as_ref().is_some_and(|headers| headers.knows(&tool));
+        if !is_known && listed.at.is_none_or(|at| at.elapsed() >= AGAIN) {
+            let headers = if is_modern {
+                let home = Key { principal: principal.clone(), capabilities: Capabilities::none() };
+                let params = |cursor: &str| discover::own_params(key.capabilities.as_bytes(), cursor);
+                match self.modern_home(&home).await {
+                    Ok(member) => list(&member.link, params).await,
+                    Err(_) => None,
+                }
+            } else {
+                match self.legacy_home(&key).await {
+                    Ok(member) => list(&member.link, |cursor| format!("{{{cursor}}}")).await,
+                    Err(_) => None,
+                }
+            };
+            if headers.is_none() {
+                self.metrics.drop_counted("tools_not_listed");
+            }
+            listed.headers = headers.map(Arc::new);
+            listed.at = Some(Instant::now());
+        }
+        let headers = listed.headers.clone();
+        drop(listed);
+        headers.map_or(Ok(()), |headers| headers.check(&tool, asked.request.arguments, fields))
+    }
+}
+
+/// All pages of `tools/list`. `params` are those of a request with these members.
+async fn list<R: Bridge>(link: &Arc<Link<R>>, params: impl Fn(&str) -> String) -> Option<ToolHeaders> {
+    let mut headers = ToolHeaders::new();
+    let mut members = String::new();
+    for _ in 0..MAX_PAGES {
+        let Own::Result(result) = ask_own(link, "tools/list", &params(&members), PAGE).await else { return None };
+        match headers.add_page(&result).ok()? {
+            Some(cursor) => members = format!(r#""cursor":{}"#, String::from_utf8_lossy(&cursor)),
+            None => return Some(headers),
+        }
+    }
+    Some(headers)
+}

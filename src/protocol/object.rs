@@ -1,0 +1,167 @@
+//! Objects read by name and written anew: members are found without building a tree, and what is kept keeps its bytes. For
+//! texts that the scanner has accepted; on anything else nothing is found. Used by `bridge` and `http::check`.
+
+use super::scan::{Scanner, Str, Value};
+
+/// A member of an object, as slices of the object's text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member<'a> {
+    object: &'a [u8],
+    name: Str,
+    pub(crate) kind: Value,
+    pub(crate) value: &'a [u8],
+    /// The member as it stands: name, colon, value.
+    whole: &'a [u8],
+}
+
+impl Member<'_> {
+    /// Whether this is its name. `word` must be plain ASCII.
+    pub(crate) fn is(&self, word: &str) -> bool {
+        self.name.is(self.object, word)
+    }
+
+    /// The name's token, quotes included.
+    pub(crate) fn name(&self) -> &[u8] {
+        self.name.token.of(self.object)
+    }
+}
+
+/// The members of an object, in order; none if it is no object.
+pub(crate) fn members(object: &[u8]) -> Vec<Member<'_>> {
+    let mut found = Vec::new();
+    let mut scanner = Scanner::new(object);
+    let read = scanner.object(0, |scanner, name| {
+        let (kind, value) = scanner.value(1)?;
+        let whole = &object[name.token.start..value.end];
+        found.push(Member { object, name, kind, value: value.of(object), whole });
+        Ok(())
+    });
+    if read.is_err() {
+        found.clear();
+    }
+    found
+}
+
+/// The member of that name; the last one, as most parsers have it.
+pub(crate) fn member<'a>(object: &'a [u8], name: &str) -> Option<Member<'a>> {
+    let mut found = None;
+    let mut scanner = Scanner::new(object);
+    let read = scanner.object(0, |scanner, given| {
+        let (kind, value) = scanner.value(1)?;
+        if given.is(object, name) {
+            let whole = &object[given.token.start..value.end];
+            found = Some(Member { object, name: given, kind, value: value.of(object), whole });
+        }
+        Ok(())
+    });
+    read.ok().and(found)
+}
+
+/// The value at the end of a path of member names.
+pub(crate) fn at<'a>(object: &'a [u8], path: &[&str]) -> Option<Member<'a>> {
+    let (first, rest) = path.split_first()?;
+    let found = member(object, first)?;
+    if rest.is_empty() { Some(found) } else { at(found.value, rest) }
+}
+
+/// The elements of an array; none if it is no array.
+pub(crate) fn elements(array: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    let read = Scanner::new(array).array(0, |scanner| {
+        found.push(scanner.value(1)?.1.of(array));
+        Ok(())
+    });
+    if read.is_err() {
+        found.clear();
+    }
+    found
+}
+
+/// A string value, with its escapes undone; `None` for what is no string, or holds half a character.
+pub(crate) fn string(value: &[u8]) -> Option<String> {
+    serde_json::from_slice(value).ok()
+}
+
+/// A text as a JSON string.
+pub(crate) fn quoted(text: &str) -> Vec<u8> {
+    serde_json::Value::from(text).to_string().into_bytes()
+}
+
+/// What becomes of a member.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Edit {
+    Keep,
+    Drop,
+    Put(Vec<u8>),
+}
+
+/// The object with its members edited, and more members before and after them (names in plain ASCII, values JSON).
+pub(crate) fn rewrite(
+    object: &[u8],
+    first: &[(&str, &[u8])],
+    mut edit: impl FnMut(&Member<'_>) -> Edit,
+    last: &[(&str, &[u8])],
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(object.len() + 128);
+    out.push(b'{');
+    let add = |out: &mut Vec<u8>, name: &[u8], value: &[u8]| {
+        out.extend_from_slice(if out.len() > 1 { b"," } else { b"" });
+        out.extend_from_slice(name);
+        out.extend_from_slice(if value.is_empty() { b"" } else { b":" });
+        out.extend_from_slice(value);
+    };
+    for (name, value) in first {
+        add(&mut out, format!("\"{name}\"").as_bytes(), value);
+    }
+    for member in members(object) {
+        match edit(&member) {
+            Edit::Keep => add(&mut out, member.whole, b""),
+            Edit::Drop => {}
+            Edit::Put(value) => add(&mut out, member.name(), &value),
+        }
+    }
+    for (name, value) in last {
+        add(&mut out, format!("\"{name}\"").as_bytes(), value);
+    }
+    out.push(b'}');
+    out
+}
+
+/// The array with every element written anew.
+pub(crate) fn map_elements(array: &[u8], mut write: impl FnMut(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let written: Vec<Vec<u8>> = elements(array).into_iter().map(&mut write).collect();
+    [b"[", written.join(&b","[..]).as_slice(), b"]"].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_keeps_its_bytes() {
+        let object = br#"{ "a" : 1e400 ,"b":{"x":[1 ,2]}, "\u0063":"d" }"#;
+        let edited = rewrite(
+            object,
+            &[("first", b"true")],
+            |member| match () {
+                () if member.is("b") => Edit::Drop,
+                () if member.is("c") => Edit::Put(b"null".to_vec()),
+                () => Edit::Keep,
+            },
+            &[("last", b"{}")],
+        );
+        assert_eq!(String::from_utf8_lossy(&edited), r#"{"first":true,"a" : 1e400,"\u0063":null,"last":{}}"#);
+        assert_eq!(rewrite(b"{}", &[], |_| Edit::Keep, &[]), b"{}");
+    }
+
+    #[test]
+    fn values_are_found_by_their_path() {
+        let object = br#"{"a":{"b":[1]},"c":"x","c":"y"}"#;
+        assert_eq!(at(object, &["a", "b"]).map(|found| found.value), Some(&b"[1]"[..]));
+        assert_eq!(member(object, "c").map(|found| found.value), Some(&b"\"y\""[..]));
+        assert!(at(object, &["a", "x"]).is_none());
+        assert!(at(object, &["c", "x"]).is_none());
+        assert!(members(b"[1]").is_empty() && elements(b"{}").is_empty());
+        assert_eq!(map_elements(b"[1, {}]", |element| [element, b"!"].concat()), b"[1!,{}!]");
+    }
+}

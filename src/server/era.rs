@@ -1,0 +1,221 @@
+//! Of which era a command's children are: a set, found out by asking two processes (2026-07-28, stdio, Backward Compatibility).
+//! One is asked `server/discover`, the other `initialize`: a process is pinned by its first request, so one cannot do both.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
+
+use super::Server;
+use crate::bridge::capabilities::Capabilities;
+use crate::config::{ChildEra, Command};
+use crate::link::EndReason;
+use crate::pool::NoChild;
+use crate::pool::member::Key;
+use crate::principal::Principal;
+
+/// A server that answers `initialize` and says nothing to `server/discover` for this long after, and twice as long as it took,
+/// is a legacy one.
+const SILENCE: Duration = Duration::from_secs(2);
+/// What was found is not doubted sooner than this after it was.
+const DOUBT: Duration = Duration::from_secs(10);
+/// How long a failure is believed.
+const FAILURE: Duration = Duration::from_secs(1);
+
+/// Which clients a command's children can serve without a bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Era {
+    pub(crate) is_legacy: bool,
+    pub(crate) is_modern: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Found {
+    /// Not yet.
+    Asking,
+    Era(Era, Instant),
+    /// Neither process answered; the reason is in the log under this correlation id.
+    Unusable(String, Instant),
+}
+
+/// What is known of a command.
+pub(super) struct Eras {
+    found: watch::Sender<Found>,
+    is_probing: Mutex<bool>,
+    is_fixed: bool,
+    /// When the program's files last changed, as they were when it was asked.
+    files: Mutex<Vec<Option<SystemTime>>>,
+}
+
+impl Eras {
+    pub(super) fn new(era: ChildEra) -> Self {
+        let fixed = |is_legacy| Found::Era(Era { is_legacy, is_modern: !is_legacy }, Instant::now());
+        let found = match era {
+            ChildEra::Auto => Found::Asking,
+            ChildEra::Legacy => fixed(true),
+            ChildEra::Modern => fixed(false),
+        };
+        Eras {
+            found: watch::Sender::new(found),
+            is_probing: Mutex::new(false),
+            is_fixed: era != ChildEra::Auto,
+            files: Mutex::default(),
+        }
+    }
+
+    /// Why it is not known, if it is not.
+    pub(super) fn readiness(&self) -> Result<(), String> {
+        match &*self.found.borrow() {
+            Found::Asking => Err("the server is being asked which revisions it speaks".to_owned()),
+            Found::Era(..) => Ok(()),
+            Found::Unusable(correlation, _) => {
+                Err(format!("the server answers neither initialize nor server/discover ({correlation})"))
+            }
+        }
+    }
+}
+
+impl Server {
+    /// The era of the children; asked for first, if it is not known. Fails with a correlation id.
+    pub(crate) async fn era(self: &Arc<Self>) -> Result<Era, String> {
+        let mut found = self.eras.found.subscribe();
+        let is_stale = |found: &Found| matches!(found, Found::Unusable(_, at) if at.elapsed() >= FAILURE);
+        let known = found.borrow().clone();
+        match known {
+            Found::Era(era, _) => return Ok(era),
+            stale if is_stale(&stale) => {
+                self.eras.found.send_replace(Found::Asking);
+                self.probe_once();
+            }
+            Found::Unusable(correlation, _) => return Err(correlation),
+            Found::Asking => self.probe_once(),
+        }
+        let known = timeout(self.limits.initialize_timeout, found.wait_for(|found| !matches!(found, Found::Asking))).await;
+        match known.map(|known| known.map(|known| known.clone())) {
+            Ok(Ok(Found::Era(era, _))) => Ok(era),
+            Ok(Ok(Found::Unusable(correlation, _))) => Err(correlation),
+            _ => Err(self.pool.correlated("the server did not say in time which revisions it speaks")),
+        }
+    }
+
+    /// Asks at start, and again whenever what was found turns out wrong or the program has changed.
+    pub(crate) async fn watch_era(self: Arc<Self>) {
+        if self.eras.is_fixed {
+            return std::future::pending().await;
+        }
+        self.probe_once();
+        loop {
+            let suspected = timeout(FAILURE, self.pool.suspect.notified()).await.is_ok();
+            let age = match &*self.eras.found.borrow() {
+                Found::Era(_, at) => at.elapsed(),
+                _ => continue,
+            };
+            if age >= DOUBT && (suspected || self.has_changed()) {
+                info!("the server is asked again which revisions it speaks");
+                self.probe_once();
+            }
+        }
+    }
+
+    fn has_changed(&self) -> bool {
+        *self.eras.files.lock().unwrap_or_else(PoisonError::into_inner) != files(&self.command)
+    }
+
+    /// Asks, unless somebody does. Who waits sees the outcome.
+    fn probe_once(self: &Arc<Self>) {
+        let mut is_probing = self.eras.is_probing.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *is_probing, true) {
+            return;
+        }
+        drop(is_probing);
+        let server = Arc::clone(self);
+        // Detached on purpose: requests come and go meanwhile.
+        drop(tokio::spawn(async move {
+            *server.eras.files.lock().unwrap_or_else(PoisonError::into_inner) = files(&server.command);
+            server.probe().await;
+            *server.eras.is_probing.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        }));
+    }
+
+    async fn probe(self: &Arc<Self>) {
+        let key = Key { principal: Principal::Anonymous, capabilities: Capabilities::none() };
+        let began = Instant::now();
+        let (pool, own) = (Arc::clone(&self.pool), key.clone());
+        let mut discover = tokio::spawn(async move { pool.probe_modern(&own).await });
+        if self.limits.max_children == 1 {
+            // One at a time: the first has to go before the second may start.
+            let is_modern = (&mut discover).await.is_ok_and(|outcome| outcome.is_ok());
+            self.pool.end_idle().await;
+            let legacy = self.pool.probe_legacy(&key).await;
+            return self.conclude(is_modern, legacy.map(drop));
+        }
+        let (pool, own) = (Arc::clone(&self.pool), key.clone());
+        let mut initialize = tokio::spawn(async move { pool.probe_legacy(&own).await });
+        let gone = |_| Err(NoChild::OtherEra("the question was given up".to_owned()));
+        tokio::select! {
+            modern = &mut discover => {
+                let is_modern = modern.is_ok_and(|outcome| outcome.is_ok());
+                let legacy = initialize.await.unwrap_or_else(gone);
+                if let (true, Ok(member)) = (is_modern, &legacy) {
+                    member.link.end(EndReason::NotOpened); // its revisions are served without a bridge
+                }
+                self.conclude(is_modern, legacy.map(drop));
+            }
+            legacy = &mut initialize => {
+                let legacy = legacy.unwrap_or_else(gone);
+                let patience = if legacy.is_ok() { SILENCE.max(2 * began.elapsed()) } else { self.limits.initialize_timeout };
+                match timeout(patience, &mut discover).await {
+                    Ok(modern) => {
+                        let is_modern = modern.is_ok_and(|outcome| outcome.is_ok());
+                        if let (true, Ok(member)) = (is_modern, &legacy) {
+                            member.link.end(EndReason::NotOpened);
+                        }
+                        self.conclude(is_modern, legacy.map(drop));
+                    }
+                    Err(_) => {
+                        let is_legacy = legacy.is_ok();
+                        self.conclude(false, legacy.map(drop));
+                        // A modern child that is only slow must not stay a legacy one.
+                        if discover.await.is_ok_and(|outcome| outcome.is_ok()) {
+                            self.found(Era { is_legacy, is_modern: true });
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn conclude(&self, is_modern: bool, legacy: Result<(), NoChild>) {
+        match (is_modern, legacy) {
+            (true, legacy) => self.found(Era { is_legacy: legacy.is_ok(), is_modern: true }),
+            (false, Ok(())) => self.found(Era { is_legacy: true, is_modern: false }),
+            (false, Err(why)) => {
+                warn!(reason = %why, "the server answers neither initialize nor server/discover");
+                let correlation = match why {
+                    NoChild::NotStarted(correlation) => correlation,
+                    why => self.pool.correlated(&why.to_string()),
+                };
+                self.eras.found.send_replace(Found::Unusable(correlation, Instant::now()));
+            }
+        }
+    }
+
+    fn found(&self, era: Era) {
+        let speaks = match (era.is_legacy, era.is_modern) {
+            (true, true) => "all",
+            (true, false) => "those up to 2025-11-25",
+            _ => "those from 2026-07-28 on",
+        };
+        info!(revisions = speaks, "the server has said which revisions it speaks");
+        self.eras.found.send_replace(Found::Era(era, Instant::now()));
+    }
+}
+
+/// When the program, and those of its arguments that are files, were last changed.
+fn files(command: &Command) -> Vec<Option<SystemTime>> {
+    let changed = |path: &std::path::Path| std::fs::metadata(path).ok().filter(|about| about.is_file())?.modified().ok();
+    let args = command.args.iter().map(|arg| changed(std::path::Path::new(arg)));
+    std::iter::once(changed(&command.program)).chain(args).collect()
+}
