@@ -245,6 +245,8 @@ fn show_limits(metrics: &Metrics, limits: &Limits) {
         ("max_connections", limits.max_connections),
         ("max_children", limits.max_children),
         ("max_calls", limits.max_calls),
+        ("max_leases", limits.max_leases),
+        ("max_parked", limits.max_parked),
         ("max_body_bytes", limits.max_body),
         ("max_headers_bytes", limits.max_headers),
         ("max_line_bytes", limits.max_line),

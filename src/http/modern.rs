@@ -137,6 +137,7 @@ fn capabilities<'a>(asked: &Asked<'a>) -> &'a [u8] {
 fn not_taken(http: &Http, asked: &Asked<'_>, why: NotTaken) -> Result<Went, Refusal> {
     Err(match why {
         NotTaken::NoChild(NoChild::TooManyChildren) => Refusal::TooManyChildren,
+        NotTaken::NoChild(NoChild::TooManyOwn) => Refusal::TooManyOwn,
         NotTaken::NoChild(NoChild::NotStarted(correlation)) => Refusal::NotOpened(correlation),
         NotTaken::NoChild(NoChild::OtherEra(reason)) => {
             http.server.pool.suspect.notify_one();
@@ -167,6 +168,7 @@ async fn answered(http: &Http, asked: &Asked<'_>, taken: Taken) -> HttpResponse<
     }
     if http.response == Response::Json {
         let none = || jsonrpc::error(Some(asked.id.1), INTERNAL_ERROR, "the server ended before it answered", None).into();
+        reader.take_answer_only();
         let answer = reader.answer().await.unwrap_or_else(none);
         return whole(http, asked, answer, is_offered);
     }

@@ -60,6 +60,8 @@ pub(crate) enum Refusal {
     StreamTaken,
     TooManyCalls,
     TooManyLeases,
+    /// The principal has its share of the children.
+    TooManyOwn,
     TooManyListens,
     TooManySessions,
     TooManyChildren,
@@ -118,7 +120,7 @@ impl Refusal {
             | Refusal::BadEventId
             | Refusal::EventIdExpired => StatusCode::BAD_REQUEST,
             Refusal::StreamTaken => StatusCode::CONFLICT,
-            Refusal::TooManyCalls | Refusal::TooManyLeases => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::TooManyCalls | Refusal::TooManyLeases | Refusal::TooManyOwn => StatusCode::TOO_MANY_REQUESTS,
             Refusal::TooManySessions
             | Refusal::TooManyListens
             | Refusal::TooManyChildren
@@ -140,6 +142,7 @@ impl Refusal {
             | Refusal::TooManyChildren
             | Refusal::TooManyCalls
             | Refusal::TooManyLeases
+            | Refusal::TooManyOwn
             | Refusal::TooManyListens
             | Refusal::ChildBusy
             | Refusal::Draining
@@ -181,6 +184,7 @@ impl Refusal {
             Refusal::BadState => "bad_state",
             Refusal::BadAnswer(_) => "bad_answer",
             Refusal::TooManyLeases => "too_many_leases",
+            Refusal::TooManyOwn => "too_many_own_children",
             Refusal::TooManyListens => "too_many_listens",
             Refusal::BadEventId => "bad_event_id",
             Refusal::EventIdExpired => "event_id_expired",
@@ -240,6 +244,7 @@ impl Refusal {
             Refusal::BadState => "Invalid params: requestState is not good for this request".to_owned(),
             Refusal::BadAnswer(what) => format!("Invalid params: an entry of inputResponses {what}"),
             Refusal::TooManyLeases => "Too many calls that the server may ask something in (--max-leases)".to_owned(),
+            Refusal::TooManyOwn => "Too many server processes for one client (--max-leases and --max-parked together)".to_owned(),
             Refusal::TooManyListens => "Too many open subscriptions (--max-calls)".to_owned(),
             Refusal::BadEventId => "Bad Request: Last-Event-ID was not given by this session".to_owned(),
             Refusal::EventIdExpired => "Bad Request: the stream of this Last-Event-ID is no longer kept (--log-bytes)".to_owned(),
@@ -268,7 +273,7 @@ impl Refusal {
     /// In seconds; for bounds that others may leave soon.
     fn retry_after(&self) -> Option<u32> {
         match self {
-            Refusal::TooManyCalls | Refusal::TooManyLeases | Refusal::ChildBusy => Some(1),
+            Refusal::TooManyCalls | Refusal::TooManyLeases | Refusal::TooManyOwn | Refusal::ChildBusy => Some(1),
             Refusal::TooManySessions
             | Refusal::TooManyListens
             | Refusal::TooManyChildren

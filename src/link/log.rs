@@ -98,6 +98,13 @@ impl Log {
         }
     }
 
+    /// The reader takes nothing but the answer: what comes before it is not kept.
+    pub(crate) fn take_answer_only(&mut self, stream: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&stream) {
+            stream.is_answer_only = true;
+        }
+    }
+
     /// Whether messages for that stream can still reach its client.
     pub(crate) fn is_reachable(&self, stream: StreamId) -> bool {
         self.streams.get(&stream).is_some_and(|stream| stream.delivery != Delivery::Abandoned && !stream.ended)
@@ -166,6 +173,10 @@ impl Log {
             if kind == EventKind::Answer {
                 self.forget(id);
             }
+            return Kept::No;
+        }
+        if stream.is_answer_only && kind == EventKind::Notification {
+            self.metrics.drop_counted("notification_in_json_mode");
             return Kept::No;
         }
         let cost = cost_of(bytes.len());

@@ -83,6 +83,11 @@ impl Reader {
         poll_fn(|cx| self.log(|log| log.answer(&self.cursor, cx.waker()))).await
     }
 
+    /// Nothing but the answer will be read.
+    pub(crate) fn take_answer_only(&self) {
+        self.log(|log| log.take_answer_only(self.cursor.stream));
+    }
+
     /// From now on events go out with ids: a client that goes may come back for the rest.
     pub(crate) fn commit(&mut self) {
         self.has_ids = true;

@@ -83,6 +83,7 @@ pub(crate) struct Stream {
     /// The id of the request that opened it, as the client wrote it; `None` on the GET stream.
     pub(crate) client_id: Option<Box<[u8]>>,
     pub(crate) delivery: Delivery,
+    pub(crate) is_answer_only: bool,
     pub(crate) ended: bool,
     pub(crate) reader: Option<Reader>,
     /// Counts readers: a cursor of an older one is out of date.
@@ -102,6 +103,7 @@ impl Stream {
             unread_notifications: 0,
             client_id,
             delivery,
+            is_answer_only: false,
             ended: false,
             reader: None,
             generation: 0,

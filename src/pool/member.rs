@@ -91,16 +91,18 @@ impl<R: Bridge> Member<R> {
 
     /// Whether it could be ended without anybody noticing.
     pub(super) fn is_idle(&self) -> bool {
-        self.holders.load(Ordering::Relaxed) == 0 && {
-            let state = self.link.lock();
-            state.router.calls_in_flight() == 0 && !state.router.is_held()
-        }
+        self.holders.load(Ordering::Relaxed) == 0 && !self.is_busy()
+    }
+
+    fn is_busy(&self) -> bool {
+        let state = self.link.lock();
+        state.router.calls_in_flight() > 0 || state.router.is_held()
     }
 
     /// What time brings.
     pub(super) fn tick(&self, now: Instant, idle_timeout: Duration) -> usize {
         let tick = self.link.tick(now);
-        if self.retired.load(Ordering::Relaxed) && self.link.calls_in_flight() == 0 {
+        if self.retired.load(Ordering::Relaxed) && !self.is_busy() {
             self.link.end(EndReason::Unanswered);
         } else if tick.idle >= idle_timeout && self.holders.load(Ordering::Relaxed) == 0 {
             self.link.metrics.timeout_counted("idle_child");

@@ -2,12 +2,12 @@
 //! one of them tells something that concerns more than its own calls. What a message becomes on its way is `bridge`'s.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tracing::error;
 
@@ -58,6 +58,8 @@ const GRAVES: usize = 1024;
 pub(crate) enum NoChild {
     #[error("too many children")]
     TooManyChildren,
+    #[error("too many children of one principal")]
+    TooManyOwn,
     /// The reason is in the log under this correlation id.
     #[error("the server cannot be started ({0})")]
     NotStarted(String),
@@ -70,6 +72,8 @@ pub(crate) enum NoChild {
 struct Holdings {
     /// Calls that may be asked, running at a time.
     leases: Arc<Semaphore>,
+    /// Children of this principal.
+    children: Arc<Semaphore>,
     /// Modern children that are being started beside the home child.
     starting: AtomicUsize,
     hub: Arc<Hub>,
@@ -87,7 +91,9 @@ pub(crate) struct Pool {
     holdings: Mutex<HashMap<Principal, Arc<Holdings>>>,
     tools: Tools,
     /// What the server says of itself to legacy clients.
-    facts: OnceLock<Facts>,
+    facts: RwLock<Option<Facts>>,
+    /// Only modern clients are served: a spare may be asked modern things.
+    pub(crate) is_modern_only: AtomicBool,
     slots: AtomicU64,
     leases: AtomicU64,
     /// Calls that were lost with their child while they waited for their user: lease, round, and until when.
@@ -119,7 +125,8 @@ impl Pool {
             modern: Arc::default(),
             holdings: Mutex::default(),
             tools: Tools::default(),
-            facts: OnceLock::new(),
+            facts: RwLock::default(),
+            is_modern_only: AtomicBool::new(false),
             slots: AtomicU64::new(1),
             leases: AtomicU64::new(1),
             graves: Mutex::default(),
@@ -131,7 +138,9 @@ impl Pool {
 
     /// A child that has read nothing, or for a legacy handshake perhaps a `ping`. Ends one that nobody uses if there is no room.
     pub(crate) async fn child(&self, is_for_legacy: bool) -> Result<Child, NotStarted> {
-        let started = if is_for_legacy { self.starter.start_legacy().await } else { self.starter.start().await };
+        // A `ping` makes a child of both eras a legacy one.
+        let may_be_spare = is_for_legacy || self.is_modern_only.load(Ordering::Relaxed);
+        let started = if may_be_spare { self.starter.take_or_start().await } else { self.starter.start().await };
         match started {
             Err(NotStarted::TooManyChildren) if self.reclaim() => {
                 let permit = timeout(RECLAIM, Arc::clone(&self.starter.children).acquire_owned()).await;
@@ -146,22 +155,39 @@ impl Pool {
 
     /// Ends a child that nobody would miss. Says whether there was one.
     pub(crate) fn reclaim(&self) -> bool {
-        if self.starter.spares.end_one() {
-            return true;
-        }
-        let idle = self.legacy.all().into_iter().find(|member| member.takes_calls() && member.is_idle());
-        if let Some(member) = idle {
-            member.link.end(EndReason::Idle);
-            return true;
-        }
-        let idle = self.modern.all().into_iter().find(|member| member.takes_calls() && member.is_idle());
-        idle.inspect(|member| member.link.end(EndReason::Idle)).is_some()
+        self.starter.spares.end_one() || self.reclaim_where(|_| true)
     }
 
-    /// What a legacy server says of itself; from the first child that was ever initialised.
+    fn reclaim_where(&self, is_it: impl Fn(&Key) -> bool) -> bool {
+        fn end_one<R: Bridge>(members: Vec<Arc<Member<R>>>, is_it: impl Fn(&Key) -> bool) -> bool {
+            let idle = members.into_iter().find(|member| is_it(&member.key) && member.takes_calls() && member.is_idle());
+            idle.inspect(|member| member.link.end(EndReason::Idle)).is_some()
+        }
+        end_one(self.legacy.all(), &is_it) || end_one(self.modern.all(), &is_it)
+    }
+
+    /// A place among the children of a principal; for one of them another may have to end.
+    async fn own_place(&self, principal: &Principal) -> Result<OwnedSemaphorePermit, NoChild> {
+        let children = Arc::clone(&self.holdings(principal).children);
+        if children.available_permits() == 0 {
+            self.reclaim_where(|key| key.principal == *principal);
+        }
+        match timeout(QUEUE, children.acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(NoChild::TooManyOwn),
+        }
+    }
+
+    /// No child takes another call; each ends with its last one.
+    pub(crate) fn retire_all(&self) {
+        self.legacy.all().iter().for_each(|member| member.retire());
+        self.modern.all().iter().for_each(|member| member.retire());
+    }
+
+    /// What a legacy server says of itself; from the child that was initialised last.
     pub(crate) async fn legacy_facts(&self) -> Result<Facts, NoChild> {
-        if let Some(facts) = self.facts.get() {
-            return Ok(facts.clone());
+        if let Some(facts) = self.known_facts() {
+            return Ok(facts);
         }
         let key = Key { principal: Principal::Anonymous, capabilities: Capabilities::none() };
         Ok(self.legacy_home(&key).await?.facts.clone())
@@ -197,7 +223,8 @@ impl Pool {
             member.link.with(|state, effects| state.route(effects, |router, _, out| router.give_up(Instant::now(), out)));
         }
         let holdings: Vec<Arc<Holdings>> = self.lock_holdings().values().cloned().collect();
-        holdings.iter().for_each(|own| own.hub.end_all(self.facts.get()));
+        let facts = self.known_facts();
+        holdings.iter().for_each(|own| own.hub.end_all(facts.as_ref()));
     }
 
     pub(crate) fn end_all(&self) {
@@ -206,21 +233,15 @@ impl Pool {
         self.modern.all().iter().for_each(|member| member.link.end(EndReason::Shutdown));
     }
 
-    /// The home child of that key, as the answer to whether there can be one.
-    pub(crate) async fn probe_legacy(&self, key: &Key) -> Result<Arc<Member<ModernOnLegacy>>, NoChild> {
-        self.legacy_home(key).await
-    }
-
-    /// The same, modern.
-    pub(crate) async fn probe_modern(&self, key: &Key) -> Result<(), NoChild> {
-        self.modern_home(key).await.map(drop)
-    }
-
     /// Ends what is idle, and waits until it is gone.
     pub(crate) async fn end_idle(&self) {
         if self.reclaim() {
             let _ = timeout(RECLAIM, self.starter.children.acquire()).await;
         }
+    }
+
+    fn known_facts(&self) -> Option<Facts> {
+        self.facts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn legacy_home(&self, key: &Key) -> Result<Arc<Member<ModernOnLegacy>>, NoChild> {
@@ -244,7 +265,12 @@ impl Pool {
         }
         let new = || {
             let hub = Hub::new(self.me.clone(), principal.clone(), &self.limits, &self.budget, &self.metrics);
-            Arc::new(Holdings { leases: Arc::new(Semaphore::new(self.limits.max_leases)), starting: AtomicUsize::new(0), hub })
+            Arc::new(Holdings {
+                leases: Arc::new(Semaphore::new(self.limits.max_leases)),
+                children: Arc::new(Semaphore::new(self.limits.max_leases + self.limits.max_parked)),
+                starting: AtomicUsize::new(0),
+                hub,
+            })
         };
         Arc::clone(holdings.entry(principal.clone()).or_insert_with(new))
     }

@@ -29,9 +29,7 @@ impl Pool {
                 self.news.notify_waiters();
             }
             Notice::Retire => {
-                if let Some(member) = self.legacy.by_slot(slot) {
-                    member.retire();
-                }
+                self.legacy.by_slot(slot).iter().for_each(|member| member.retire());
                 self.news.notify_waiters();
             }
             Notice::Buried(lease, round) => {

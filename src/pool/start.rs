@@ -1,9 +1,10 @@
 //! How children of the pool are started: a process, a link with its keeper, and the first words of its era.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::{Instrument as _, info, info_span};
 
@@ -26,10 +27,11 @@ impl Pool {
     /// Starts a legacy child for that key, and initialises it.
     pub(crate) async fn start_legacy(self: Arc<Self>, key: Key) -> Result<Arc<Member<ModernOnLegacy>>, NoChild> {
         let began = Instant::now();
+        let own = self.own_place(&key.principal).await?;
         let child = self.child(true).await.map_err(|why| self.not_started(why))?;
         let slot = self.slots.fetch_add(1, Ordering::Relaxed);
         let router = ModernOnLegacy::new(&key.capabilities, self.sealer(slot, &key.principal), self.patience());
-        let link = self.link(router, child, slot, &key.principal);
+        let link = self.link(router, child, own, slot, &key.principal);
         let opening = Opening(Some(Arc::clone(&link)));
         let params = discover::initialize_params(key.capabilities.as_bytes());
         let result = match ask_own(&link, "initialize", &params, self.limits.initialize_timeout).await {
@@ -42,7 +44,7 @@ impl Pool {
         if tell_own(&link, r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).is_err() {
             return Err(self.failed("it ended after initialize"));
         }
-        let _ = self.facts.set(facts.clone());
+        *self.facts.write().unwrap_or_else(PoisonError::into_inner) = Some(facts.clone());
         let member = Arc::new(Member::new(slot, key, Arc::clone(&link), facts));
         self.metrics.spawn_counted("ok");
         self.metrics.child_spawn_seconds.observe(began.elapsed().as_secs_f64());
@@ -56,10 +58,11 @@ impl Pool {
     /// Starts a modern child for that key, and asks it what it is.
     pub(crate) async fn start_modern(self: Arc<Self>, key: Key) -> Result<Arc<Member<ModernOnModern>>, NoChild> {
         let began = Instant::now();
+        let own = self.own_place(&key.principal).await?;
         let child = self.child(false).await.map_err(|why| self.not_started(why))?;
         let slot = self.slots.fetch_add(1, Ordering::Relaxed);
         let router = ModernOnModern::new(self.sealer(slot, &key.principal), self.patience());
-        let link = self.link(router, child, slot, &key.principal);
+        let link = self.link(router, child, own, slot, &key.principal);
         let opening = Opening(Some(Arc::clone(&link)));
         let params = discover::own_params(b"{}", "");
         let facts = match ask_own(&link, "server/discover", &params, self.limits.initialize_timeout).await {
@@ -81,7 +84,14 @@ impl Pool {
     }
 
     /// A link to that child, with its keeper.
-    fn link<R: Bridge>(&self, router: R, child: Child, slot: u64, principal: &Principal) -> Arc<Link<R>> {
+    fn link<R: Bridge>(
+        &self,
+        router: R,
+        child: Child,
+        own: OwnedSemaphorePermit,
+        slot: u64,
+        principal: &Principal,
+    ) -> Arc<Link<R>> {
         let log = Log::shared(self.limits.log_bytes, Arc::clone(&self.budget), Arc::clone(&self.metrics), Instant::now());
         let outbox = Outbox::new(OUTBOX_BYTES);
         let metrics = Arc::clone(&self.metrics);
@@ -103,7 +113,7 @@ impl Pool {
                 }
             };
             keeper::keep(kept, running.output, max_line, forget).await;
-            drop(place);
+            drop((place, own));
         };
         // It ends by itself, with its child.
         drop(tokio::spawn(keeping.instrument(span)));

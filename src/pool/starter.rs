@@ -54,8 +54,8 @@ impl Starter {
         Starter { command, max_line, exposes_stderr, spawner, children, spares: Spares::default(), metrics }
     }
 
-    /// A child for a legacy handshake: a spare if there is one.
-    pub(crate) async fn start_legacy(&self) -> Result<Child, NotStarted> {
+    /// A spare if there is one, else a new child.
+    pub(crate) async fn take_or_start(&self) -> Result<Child, NotStarted> {
         match self.spares.take().await {
             Some(spare) => Ok(spare),
             None => self.start().await,

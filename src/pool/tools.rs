@@ -72,8 +72,10 @@ impl Pool {
         let key = Key { principal: principal.clone(), capabilities: Capabilities::of(capabilities) };
         let slot = self.tools.slot(&key);
         let mut listed = slot.lock().await;
-        let is_known = listed.headers.as_ref().is_some_and(|headers| headers.knows(&tool));
-        if !is_known && listed.at.is_none_or(|at| at.elapsed() >= AGAIN) {
+        let check = |headers: &ToolHeaders| headers.check(&tool, asked.request.arguments, fields);
+        // A modern server tells of a changed list only who listens: what is known may be out of date.
+        let is_good = listed.headers.as_ref().is_some_and(|headers| headers.knows(&tool) && check(headers).is_ok());
+        if !is_good && listed.at.is_none_or(|at| at.elapsed() >= AGAIN) {
             let headers = if is_modern {
                 let home = Key { principal: principal.clone(), capabilities: Capabilities::none() };
                 let params = |cursor: &str| discover::own_params(key.capabilities.as_bytes(), cursor);
@@ -95,7 +97,7 @@ impl Pool {
         }
         let headers = listed.headers.clone();
         drop(listed);
-        headers.map_or(Ok(()), |headers| headers.check(&tool, asked.request.arguments, fields))
+        headers.map_or(Ok(()), |headers| check(&headers))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Of which era a command's children are: a set, found out by asking two processes (2026-07-28, stdio, Backward Compatibility).
 //! One is asked `server/discover`, the other `initialize`: a process is pinned by its first request, so one cannot do both.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -10,11 +11,13 @@ use tracing::{info, warn};
 
 use super::Server;
 use crate::bridge::capabilities::Capabilities;
+use crate::bridge::code_of;
 use crate::config::{ChildEra, Command};
 use crate::link::EndReason;
 use crate::pool::NoChild;
 use crate::pool::member::Key;
 use crate::principal::Principal;
+use crate::protocol::jsonrpc;
 
 /// A server that answers `initialize` and says nothing to `server/discover` for this long after, and twice as long as it took,
 /// is a legacy one.
@@ -119,6 +122,14 @@ impl Server {
         }
     }
 
+    /// A child refused `initialize`: perhaps because it is a modern one.
+    pub(super) fn doubt_era(&self, answer: &[u8]) {
+        let error = jsonrpc::read(answer).ok().and_then(|envelope| envelope.error);
+        if error.is_some_and(|error| code_of(error.of(answer)) == i64::from(jsonrpc::UNSUPPORTED_VERSION)) {
+            self.pool.suspect.notify_one();
+        }
+    }
+
     fn has_changed(&self) -> bool {
         *self.eras.files.lock().unwrap_or_else(PoisonError::into_inner) != files(&self.command)
     }
@@ -142,17 +153,17 @@ impl Server {
     async fn probe(self: &Arc<Self>) {
         let key = Key { principal: Principal::Anonymous, capabilities: Capabilities::none() };
         let began = Instant::now();
-        let (pool, own) = (Arc::clone(&self.pool), key.clone());
-        let mut discover = tokio::spawn(async move { pool.probe_modern(&own).await });
+        // Not those of before: what is asked again was wrong.
+        self.pool.retire_all();
+        let mut discover = tokio::spawn(Arc::clone(&self.pool).start_modern(key.clone()));
         if self.limits.max_children == 1 {
             // One at a time: the first has to go before the second may start.
             let is_modern = (&mut discover).await.is_ok_and(|outcome| outcome.is_ok());
             self.pool.end_idle().await;
-            let legacy = self.pool.probe_legacy(&key).await;
+            let legacy = Arc::clone(&self.pool).start_legacy(key).await;
             return self.conclude(is_modern, legacy.map(drop));
         }
-        let (pool, own) = (Arc::clone(&self.pool), key.clone());
-        let mut initialize = tokio::spawn(async move { pool.probe_legacy(&own).await });
+        let mut initialize = tokio::spawn(Arc::clone(&self.pool).start_legacy(key));
         let gone = |_| Err(NoChild::OtherEra("the question was given up".to_owned()));
         tokio::select! {
             modern = &mut discover => {
@@ -208,6 +219,7 @@ impl Server {
             (true, false) => "those up to 2025-11-25",
             _ => "those from 2026-07-28 on",
         };
+        self.pool.is_modern_only.store(!era.is_legacy, Ordering::Relaxed);
         info!(revisions = speaks, "the server has said which revisions it speaks");
         self.eras.found.send_replace(Found::Era(era, Instant::now()));
     }

@@ -170,6 +170,7 @@ impl Server {
             Ok(_) => return Err(NotOpened::Ended(self.failed("it ended before it answered initialize"))),
         };
         let Some(revision) = agreed_revision(&answer) else {
+            self.doubt_era(&answer);
             return Err(NotOpened::Refused(answer));
         };
         session.agree_on(revision);

@@ -4,6 +4,7 @@ pub(crate) mod early;
 pub(crate) mod events;
 pub(crate) mod gateway;
 pub(crate) mod http;
+pub(crate) mod modern;
 pub(crate) mod proc;
 pub(crate) mod relay;
 pub(crate) mod session;

@@ -1,6 +1,6 @@
 //! The child of the tests: a small stdio MCP server that does what it is told, also what no server should.
 //!
-//! `stub_child` serves by itself; `stub_child linger` stays when its input ends; `stub_child relay SOCKET` connects to a unix
+//! `stub_child` serves by itself; `stub_child modern` does without `initialize`; `stub_child linger` stays when its input ends; `stub_child relay SOCKET` connects to a unix
 //! socket and copies bytes both ways, so that a test is the child; `stub_child connect ADDRESS` does so over TCP, so that a
 //! test has a connection from elsewhere. Built as an example of the package: `cargo test` builds it, `cargo install` does not.
 
@@ -22,6 +22,10 @@ struct Stub {
     waiting: HashMap<String, Sender<Value>>,
     /// Calls of the tool `hold`: their ids and texts.
     held: Vec<(Value, Value)>,
+    /// Calls of the tool `watch` that were not cancelled: whether each is answered once it is.
+    watched: HashMap<String, bool>,
+    /// Cancelled calls of `watch` that are never answered.
+    abandoned: usize,
 }
 
 type Shared = Arc<Mutex<Stub>>;
@@ -70,7 +74,7 @@ fn serve() {
         let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
         match (message.get("method").and_then(Value::as_str), message.get("id")) {
             (Some(method), Some(id)) => asked(&stub, method, id.clone(), message["params"].clone()),
-            (Some(method), None) => told(method, &message),
+            (Some(method), None) => told(&stub, method, &message),
             (None, _) => {
                 let waiter = stub.lock().expect("no panic").waiting.remove(&message["id"].to_string());
                 waiter.into_iter().for_each(|waiter| drop(waiter.send(message.clone())));
@@ -79,7 +83,29 @@ fn serve() {
     }
 }
 
-fn told(method: &str, message: &Value) {
+/// Adds a line to the file `STUB_LOG`, which all processes of a test share.
+fn record(text: &str) {
+    let Ok(path) = std::env::var("STUB_LOG") else { return };
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(path).expect("the test's file");
+    (&file).write_all(format!("{} {text}\n", std::process::id()).as_bytes()).expect("the test's file");
+}
+
+fn told(stub: &Shared, method: &str, message: &Value) {
+    if method == "notifications/cancelled" {
+        let id = &message["params"]["requestId"];
+        record(&format!("cancelled {id}"));
+        let mut stub = stub.lock().expect("no panic");
+        match stub.watched.remove(&id.to_string()) {
+            Some(true) => {
+                drop(stub);
+                thread::sleep(Duration::from_millis(5));
+                record(&format!("ended {id}"));
+                return result(id, json!({ "content": [] }));
+            }
+            Some(false) => stub.abandoned += 1,
+            None => {}
+        }
+    }
     // What the client said is said back, so that a test can see what arrived: as a log line that names it.
     if method == "notifications/cancelled" || method == "notifications/tell" {
         line(&json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": { "level": "info", "data": message } }));
@@ -87,8 +113,19 @@ fn told(method: &str, message: &Value) {
 }
 
 fn asked(stub: &Shared, method: &str, id: Value, params: Value) {
+    let is_modern = std::env::args().nth(1).is_some_and(|word| word == "modern");
     match method {
-        "initialize" => {
+        "server/discover" if is_modern => result(
+            &id,
+            json!({
+                "resultType": "complete",
+                "supportedVersions": ["2026-07-28"],
+                "capabilities": { "tools": {}, "logging": {} },
+                "ttlMs": 0,
+                "cacheScope": "private",
+            }),
+        ),
+        "initialize" if !is_modern => {
             let wanted = params["protocolVersion"].clone();
             result(
                 &id,
@@ -106,6 +143,7 @@ fn asked(stub: &Shared, method: &str, id: Value, params: Value) {
             match name.as_str() {
                 "echo" => result(&id, json!({ "content": [{ "type": "text", "text": params["arguments"]["text"] }] })),
                 "never" => {}
+                "watch" => watch(stub, &id, &params),
                 // Not answered before `release`.
                 "hold" => stub.lock().expect("no panic").held.push((id, params["arguments"]["text"].clone())),
                 // Waits until its stdin is full, then writes `bytes` before it reads on.
@@ -118,6 +156,20 @@ fn asked(stub: &Shared, method: &str, id: Value, params: Value) {
         }
         _ => line(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "method not found" } })),
     }
+}
+
+/// Says that it has begun, and goes on until it is cancelled; then it is answered, if `answers` says so.
+fn watch(stub: &Shared, id: &Value, params: &Value) {
+    let mut stub = stub.lock().expect("no panic");
+    // A call that may be asked runs alone: until the one before has ended, none may come.
+    if stub.abandoned > 0 && params["arguments"]["alone"] == true {
+        record("overlap");
+    }
+    stub.watched.insert(id.to_string(), params["arguments"]["answers"] == true);
+    drop(stub);
+    record(&format!("call {id}"));
+    let note = json!({ "progressToken": params["_meta"]["progressToken"], "progress": 1 });
+    line(&json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": note }));
 }
 
 fn gush(id: &Value, params: &Value) {
@@ -199,6 +251,28 @@ fn tool(stub: &Shared, name: &str, id: &Value, params: &Value) {
             line(&json!({ "jsonrpc": "2.0", "id": question, "method": "elicitation/create", "params": params }));
             let answer = answer.recv_timeout(Duration::from_secs(60)).unwrap_or_default();
             text(&answer.to_string());
+        }
+        // Asks two questions at once, and then two more; answers with all that the client said.
+        "interview" => {
+            let name = arguments["name"].as_str().unwrap_or_default();
+            record(&format!("run {name}"));
+            let mut said = Vec::new();
+            for round in 1..=2 {
+                let asked = ["left", "right"].map(|side| {
+                    let (send, answer) = channel();
+                    let question = json!(format!("{id}-{round}-{side}"));
+                    stub.lock().expect("no panic").waiting.insert(question.to_string(), send);
+                    let message = format!("{name} {round} {side}");
+                    let params = json!({ "message": message, "requestedSchema": { "type": "object", "properties": {} } });
+                    line(&json!({ "jsonrpc": "2.0", "id": question, "method": "elicitation/create", "params": params }));
+                    answer
+                });
+                for answer in asked {
+                    let answer = answer.recv_timeout(Duration::from_secs(60)).unwrap_or_default();
+                    said.push(answer["result"]["content"]["said"].as_str().unwrap_or("nothing").to_owned());
+                }
+            }
+            text(&said.join(", "));
         }
         // Writes the string `text` as it is, the bytes `bytes` behind it, then answers.
         "write" => {

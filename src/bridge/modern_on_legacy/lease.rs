@@ -74,6 +74,11 @@ impl Lease {
         }
     }
 
+    /// Its call was cancelled, and is no longer waited for.
+    pub(super) fn is_hopeless(&self) -> bool {
+        matches!(self.phase, Phase::Draining { .. }) && self.number.is_none()
+    }
+
     pub(super) fn withdraw(&mut self, is_it: impl Fn(&Question) -> bool) -> bool {
         let before = self.questions.len();
         self.questions.retain(|question| !is_it(question));

@@ -379,6 +379,6 @@ impl Route for ModernOnLegacy {
     }
 
     fn is_held(&self) -> bool {
-        self.lease.is_some() || !self.resends.is_empty()
+        self.lease.as_ref().is_some_and(|lease| !lease.is_hopeless()) || !self.resends.is_empty()
     }
 }
