@@ -60,6 +60,7 @@ use crate::support::relay::with_gateway;
 
 mod exchange;
 mod list;
+mod modern;
 mod order;
 mod pattern;
 mod play;

@@ -32,6 +32,8 @@ struct Call {
     digest: [u8; 32],
     began: Instant,
     alive: Instant,
+    /// The gateway's own.
+    is_own: bool,
     /// `subscriptions/listen`: what came before the acknowledgement, until it came.
     early: Option<Vec<Vec<u8>>>,
 }
@@ -91,6 +93,7 @@ impl ModernOnModern {
             digest: if asked.ask.may_ask() { asked.digest() } else { [0; 32] },
             began: now,
             alive: now,
+            is_own: false,
             early: (asked.ask == Ask::Listen).then(Vec::new),
         };
         self.calls.insert(number, call);
@@ -102,7 +105,8 @@ impl ModernOnModern {
         let number = self.next;
         self.next += 1;
         let id = number.to_string().into_bytes().into();
-        let call = Call { stream, id, token: None, ask: Ask::Other, digest: [0; 32], began: now, alive: now, early: None };
+        let call =
+            Call { stream, id, token: None, ask: Ask::Other, digest: [0; 32], began: now, alive: now, is_own: true, early: None };
         self.calls.insert(number, call);
         format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{params}}}\n").into_bytes()
     }
@@ -150,7 +154,7 @@ impl ModernOnModern {
             meta = with_subscription(given.value, &call.id);
             edits.push((span(text, given.value), &meta));
         }
-        if let Some(error) = envelope.error {
+        if let Some(error) = envelope.error.filter(|_| !call.is_own) {
             let code = code_of(error.of(text));
             let is_ours = code == i64::from(jsonrpc::HEADER_MISMATCH) || code == i64::from(jsonrpc::UNSUPPORTED_VERSION);
             if is_ours || code == i64::from(jsonrpc::INVALID_REQUEST) {
@@ -243,7 +247,7 @@ impl Route for ModernOnModern {
         }
     }
 
-    fn line_lost(&mut self, why: &str, out: &mut Vec<Routed>) {
+    fn line_lost(&mut self, why: &str, _: Instant, out: &mut Vec<Routed>) {
         let mut numbers = self.calls.iter().filter(|(_, call)| call.ask != Ask::Listen).map(|(number, _)| *number);
         let (Some(only), None) = (numbers.next(), numbers.next()) else { return };
         let Some(call) = self.finish(only) else { return };

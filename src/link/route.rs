@@ -14,7 +14,7 @@ pub(crate) trait Route: Send + 'static {
     fn line(&mut self, text: &[u8], envelope: &Envelope, log: &Log, now: Instant, out: &mut Vec<Routed>);
 
     /// A line of the child was lost; `why` is for whom it was meant.
-    fn line_lost(&mut self, why: &str, out: &mut Vec<Routed>);
+    fn line_lost(&mut self, why: &str, now: Instant, out: &mut Vec<Routed>);
 
     /// Ends what has taken too long.
     fn tick(&mut self, now: Instant, out: &mut Vec<Routed>);

@@ -94,7 +94,7 @@ impl<R: Route> State<R> {
         for line in lines {
             self.route(effects, |router, log, out| match line {
                 Some((text, envelope)) => router.line(text, envelope, log, now, out),
-                None => router.line_lost("the server wrote a line longer than the gateway takes (--max-line)", out),
+                None => router.line_lost("the server wrote a line longer than the gateway takes (--max-line)", now, out),
             });
         }
     }

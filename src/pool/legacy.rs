@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::member::{Key, Member, Own, ask_own};
-use super::modern::{NotTaken, Taken};
+use super::modern::{ATTEMPTS, NotTaken, Taken};
 use super::{NoChild, Pool, QUEUE};
 use crate::bridge::Asked;
 use crate::bridge::capabilities::{Capabilities, Declared};
@@ -16,9 +16,9 @@ use crate::bridge::modern_on_legacy::ModernOnLegacy;
 use crate::bridge::modern_on_legacy::parked::NotResumed;
 use crate::bridge::modern_on_legacy::resend::Step;
 use crate::bridge::ticket::{Kind as TicketKind, Ticket};
-use crate::link::Link;
 use crate::link::reader::Reader;
 use crate::link::route::Place;
+use crate::link::{Link, NotPosted};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::Kind;
 
@@ -64,12 +64,38 @@ impl Pool {
             let leased = self.lease(&key, asked, declared).await?;
             return self.send_leased(leased, asked, cut).await;
         }
-        let member = self.legacy_home(&key).await?;
-        let cursor = member.link.with(|state, _| {
-            let now = Instant::now();
-            state.post_request(asked.id.1, cut, now, |router, stream| router.request(asked, stream, now))
-        })?;
-        Ok(self.taken(&member, asked, cursor))
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let member = self.sharing(&key, asked).await?;
+            let posted = member.link.with(|child, _| {
+                if !child.router.may_share(asked.ask) {
+                    return Ok(None); // a lease was faster
+                }
+                let now = Instant::now();
+                child.post_request(asked.id.1, cut.clone(), now, |router, stream| router.request(asked, stream, now)).map(Some)
+            });
+            match posted {
+                Ok(Some(cursor)) => return Ok(self.taken(&member, asked, cursor)),
+                // It ended before it was told anything: another one will do.
+                Ok(None) | Err(NotPosted::Ended) if attempts < ATTEMPTS => {}
+                Ok(None) => return Err(NotTaken::TooManyLeases),
+                Err(why) => return Err(why.into()),
+            }
+        }
+    }
+
+    /// A child for a call that can be asked nothing: the home child, unless a call there might be.
+    async fn sharing(&self, key: &Key, asked: &Asked<'_>) -> Result<Arc<Member<ModernOnLegacy>>, NoChild> {
+        let may_share = |member: &Arc<Member<ModernOnLegacy>>| member.link.lock().router.may_share(asked.ask);
+        let home = self.legacy_home(key).await?;
+        if may_share(&home) {
+            return Ok(home);
+        }
+        match self.legacy.of(key).into_iter().find(may_share) {
+            Some(member) => Ok(member),
+            None => self.arc().start_legacy(key.clone()).await,
+        }
     }
 
     /// Goes on with a call whose client was asked something.
@@ -199,7 +225,7 @@ impl Pool {
             state.admit_call(now)?;
             let cursor = state.log.open(asked.id.1, cut, now);
             state.route(effects, |router, _, out| router.ask(leased.lease, asked, cursor.stream, now, out));
-            Ok::<_, crate::link::NotPosted>(cursor)
+            Ok::<_, NotPosted>(cursor)
         })?;
         Ok(self.taken(&leased.member, asked, cursor))
     }

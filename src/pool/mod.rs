@@ -235,9 +235,8 @@ impl Pool {
 
     /// Ends what is idle, and waits until it is gone.
     pub(crate) async fn end_idle(&self) {
-        if self.reclaim() {
-            let _ = timeout(RECLAIM, self.starter.children.acquire()).await;
-        }
+        self.reclaim();
+        let _ = timeout(RECLAIM, self.starter.children.acquire()).await;
     }
 
     fn known_facts(&self) -> Option<Facts> {

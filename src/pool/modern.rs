@@ -19,6 +19,9 @@ use crate::principal::Principal;
 use crate::protocol::jsonrpc::Kind;
 use crate::protocol::object;
 
+/// How often a child is looked for that takes a call.
+pub(super) const ATTEMPTS: usize = 3;
+
 /// A call that a child has.
 pub(crate) struct Taken {
     pub(crate) reader: Reader,
@@ -81,7 +84,7 @@ impl Pool {
         cut: Option<Arc<Notify>>,
     ) -> Result<Taken, NotTaken> {
         let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
-        let ticket = match asked.request.state {
+        let ticket = match asked.request.state.filter(|_| asked.ask.may_ask()) {
             Some(state) => Some(self.open_ticket(principal, asked, state).ok_or(NotTaken::BadState)?),
             None => None,
         };
@@ -90,20 +93,36 @@ impl Pool {
         }
         let own = |ticket: &Ticket| self.modern.by_slot(ticket.slot).filter(|member| member.takes_calls());
         let state = ticket.as_ref().map(|ticket| ticket.rest.as_slice());
-        // A child that only one of its kind could go on with its state has gone: another may know the key that it used.
-        let (member, keeps_level) = match ticket.as_ref().filter(|ticket| ticket.replica == self.seal.replica()).and_then(own) {
-            Some(member) => (member, true),
-            None => self.modern_for(&key, asked).await?,
-        };
-        let posted = member.link.with(|state_, _| {
-            let now = Instant::now();
-            let keeps_level = keeps_level && !state_.router.has_logger();
-            if asked.wants_logs() && !keeps_level {
-                self.metrics.drop_counted("log_level_not_asked");
+        let mut attempts = 0;
+        let (member, posted) = loop {
+            attempts += 1;
+            // Where the child that made the state has gone, another may know the key that it used.
+            let own = ticket.as_ref().filter(|ticket| ticket.replica == self.seal.replica()).and_then(own);
+            let (member, may_log) = match own {
+                Some(member) => (member, true),
+                None => self.modern_for(&key, asked).await?,
+            };
+            let is_last = attempts == ATTEMPTS || ticket.is_some();
+            let posted = member.link.with(|child, _| {
+                let now = Instant::now();
+                let keeps_level = may_log && !child.router.has_logger();
+                if asked.wants_logs() && !keeps_level {
+                    if may_log && !is_last {
+                        return Ok(None); // somebody was faster
+                    }
+                    self.metrics.drop_counted("log_level_not_asked");
+                }
+                let line = |router: &mut ModernOnModern, stream| router.request(asked, stream, state, keeps_level, now);
+                child.post_request(asked.id.1, cut.clone(), now, line).map(Some)
+            });
+            match posted {
+                Ok(Some(cursor)) => break (member, cursor),
+                // It ended before it was told anything: another one will do.
+                Ok(None) | Err(NotPosted::Ended) if !is_last => {}
+                Ok(None) => return Err(NotPosted::Ended.into()),
+                Err(why) => return Err(why.into()),
             }
-            let line = |router: &mut ModernOnModern, stream| router.request(asked, stream, state, keeps_level, now);
-            state_.post_request(asked.id.1, cut, now, line)
-        })?;
+        };
         self.metrics.message_to_child_counted(Kind::Request);
         Ok(Taken {
             is_offered: asked.ask.capability().is_some_and(|name| member.facts.declares(&[name])),

@@ -241,7 +241,7 @@ impl Route for Router {
     }
 
     /// If only one call can have been meant, it is over.
-    fn line_lost(&mut self, why: &str, out: &mut Vec<Routed>) {
+    fn line_lost(&mut self, why: &str, _: Instant, out: &mut Vec<Routed>) {
         let mut numbers = self.calls.keys();
         let (Some(only), None) = (numbers.next().copied(), numbers.next()) else { return };
         let Some(call) = self.finish(only) else { return };

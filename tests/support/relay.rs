@@ -146,6 +146,19 @@ impl Relay {
         Ok(&mut self.children[at])
     }
 
+    /// The next two children are those that are asked what they are: the one that is asked `server/discover` comes first.
+    pub(crate) async fn probe(&mut self) -> Result<(), String> {
+        let first = self.children.len();
+        self.child(first + 1).await?;
+        let both = &mut self.children[first..];
+        let asked = until(|| both.iter_mut().all(|child| child.has_line()).then_some(())).await;
+        asked.ok_or("not both of them were asked something")?;
+        if both[1].unread.windows(17).any(|word| word == b"\"server/discover\"") {
+            both.swap(0, 1);
+        }
+        Ok(())
+    }
+
     /// Asks the gateway to stop, as a signal would.
     pub(crate) fn stop(&mut self) {
         if let Some(stop) = self.stop.take() {
@@ -184,6 +197,11 @@ impl Child {
         let mut line: Vec<u8> = self.unread.drain(..=end).collect();
         line.pop();
         Some(line)
+    }
+
+    fn has_line(&mut self) -> bool {
+        self.pull();
+        self.unread.contains(&b'\n')
     }
 
     /// Writes to its stdout.

@@ -39,15 +39,31 @@ transcripts! {
     a_child_that_does_not_read_is_told_as_503
     a_child_that_ends_before_it_answers_initialize_is_told_as_503
     a_child_that_ends_ends_its_session
+    a_child_that_modern_clients_leave_alone_ends
     a_child_that_refuses_initialize_opens_no_session
     a_child_that_stays_is_ended_by_signals
+    a_child_that_turns_out_to_be_of_another_era_is_asked_again
+    a_client_that_closes_its_subscription_cancels_it
     a_client_that_leaves_during_initialize_leaves_no_child
     a_deleted_session_answers_who_waits_for_json
     a_deleted_session_ends_its_streams_and_its_child
+    a_dual_server_serves_each_era_by_itself
     a_finished_stream_can_be_read_again
+    a_gateway_that_stops_ends_subscriptions_with_their_result
     a_gateway_that_stops_lets_calls_finish
     a_gateway_that_stops_waits_so_long
     a_get_must_accept_event_streams
+    a_late_modern_answer_is_taken
+    a_legacy_child_is_told_what_the_client_can_do
+    a_legacy_child_sees_no_modern_envelope
+    a_legacy_child_that_ends_answers_modern_calls_with_an_error
+    a_legacy_child_that_refuses_initialize_is_told_as_503
+    a_legacy_client_that_leaves_cancels_nothing_but_a_modern_one_does
+    a_legacy_header_does_not_matter_to_initialize
+    a_legacy_list_may_not_be_cached
+    a_legacy_result_says_what_modern_ones_must
+    a_legacy_result_that_is_no_object_is_an_error
+    a_legacy_server_is_bridged_to_modern_clients
     a_line_that_is_too_long_costs_no_answer_before_it
     a_line_that_is_too_long_ends_the_only_call
     a_log_before_the_answer_to_initialize_makes_it_a_stream
@@ -56,28 +72,66 @@ transcripts! {
     a_member_of_the_envelope_stands_once
     a_message_nests_at_most_128_levels
     a_message_without_a_session_is_answered_400
+    a_missing_capability_is_a_400
+    a_modern_body_is_one_message_too
+    a_modern_body_needs_its_version_header
+    a_modern_call_passes_a_modern_child_unchanged
+    a_modern_child_may_not_ask
+    a_modern_child_that_ends_answers_its_calls_with_an_error
+    a_modern_childs_state_comes_back_to_it
+    a_modern_childs_state_is_refused_where_it_is_not_good
+    a_modern_client_that_closes_its_stream_cancels
+    a_modern_client_that_has_its_answer_cancels_nothing
+    a_modern_client_that_leaves_a_shared_child_cancels_its_own_call
+    a_modern_envelope_is_modern_in_a_session_too
+    a_modern_field_may_not_stand_twice
+    a_modern_notification_is_taken_and_dropped
+    a_modern_post_accepts_json_and_event_streams
+    a_modern_request_has_no_session
+    a_modern_request_says_its_version_and_capabilities
+    a_modern_server_need_know_no_initialize
+    a_name_may_come_as_base64
     a_notification_is_answered_202_once_it_is_queued
     a_page_of_an_allowed_origin_may_ask_first
     a_page_of_an_allowed_origin_may_read_the_session_id
     a_ping_of_the_child_reaches_the_client
     a_post_must_accept_json_and_event_streams
     a_post_must_say_that_it_is_json
+    a_question_becomes_an_input_request
     a_question_comes_on_the_stream_of_its_call
     a_question_makes_a_plain_call_a_stream
     a_question_with_an_open_questions_id_is_refused
     a_quick_answer_is_plain_json
     a_quiet_stream_says_something_every_15_seconds
+    a_request_of_neither_era_is_answered_so_that_its_client_can_tell
     a_resumed_stream_goes_on_live
     a_resumed_stream_has_no_other_streams_events
+    a_server_cancels_nothing_but_subscriptions
+    a_server_of_legacy_versions_only_is_a_legacy_one
+    a_server_that_answers_neither_question_is_told_as_503
+    a_server_that_ends_at_discovery_is_a_legacy_one
+    a_server_that_says_nothing_to_discovery_is_a_legacy_one
     a_session_has_one_get_stream
     a_session_has_so_many_calls_in_flight
     a_session_in_which_nothing_happens_ends
+    a_slow_modern_answer_becomes_a_stream_after_15_seconds
+    a_slow_server_is_waited_for_twice_as_long_as_it_took
+    a_state_of_a_modern_child_that_ended_goes_to_another
     a_stream_ends_after_its_answer
     a_stream_for_2025_11_25_begins_with_a_priming_event
     a_stream_has_the_fields_that_proxies_need
     a_stream_with_nothing_more_to_say_is_answered_204
+    a_subscription_begins_with_its_acknowledgement
+    a_subscription_ends_with_its_result
+    a_subscription_ends_without_a_result_where_its_child_ends
+    a_subscription_is_a_stream_in_json_mode_too
+    a_subscription_that_is_not_acknowledged_ends_after_5_seconds
+    a_subscription_that_the_server_cancels_ends_with_a_result
+    a_tool_with_bad_annotations_asks_for_no_headers
+    a_trace_comes_to_the_child_in_meta
     accept_is_read_as_http_says
     after_100_ms_a_stream_begins
+    all_pages_of_tools_are_read_for_parameter_headers
     an_answer_for_json_is_not_kept
     an_answer_is_given_once
     an_answer_that_nobody_read_is_kept
@@ -93,54 +147,94 @@ transcripts! {
     an_open_question_stops_its_calls_clock
     an_open_session_refuses_another_initialize
     an_unanswered_call_ends_after_5_minutes
+    an_unanswered_modern_call_ends_after_5_minutes
     an_unanswered_question_ends_after_10_minutes
     an_unknown_agreed_revision_is_no_newer_one
+    an_unknown_log_level_is_invalid
+    an_unknown_method_is_a_404
+    an_unknown_method_of_a_legacy_server_is_a_404
+    an_unknown_modern_revision_is_answered_with_those_we_speak
     an_unknown_revision_is_answered_400
     an_unknown_session_is_answered_404
+    answers_are_not_posted_by_modern_clients
     anything_before_the_answer_begins_a_stream
+    base64_that_is_not_canonical_is_refused
+    calls_that_can_be_asked_nothing_share_a_legacy_child
+    changed_tools_are_listed_again_for_parameter_headers
+    clients_of_equal_capabilities_share_a_legacy_child
+    discovery_is_answered_for_a_legacy_server
+    discovery_passes_a_modern_child
     every_method_needs_a_session_that_exists
+    get_and_delete_are_not_allowed_in_modern_revisions
+    header_and_body_agree_about_the_method
+    header_and_body_agree_about_the_name
+    header_and_body_agree_about_the_version
     ids_come_back_as_they_were_written
     in_json_mode_a_log_before_the_answer_to_initialize_waits_for_a_get
+    in_json_mode_a_modern_answer_is_plain
+    in_json_mode_a_modern_client_that_leaves_cancels
     in_json_mode_a_post_need_only_accept_json
     in_json_mode_a_question_goes_to_an_open_get_stream
+    in_json_mode_a_question_is_asked_all_the_same
     in_json_mode_a_question_is_refused_at_once
     in_json_mode_only_the_answer_comes
     in_json_mode_other_messages_wait_for_a_get
+    in_sse_mode_a_modern_answer_is_a_stream
     initialize_is_not_cancelled
+    initialize_is_of_no_modern_revision
     initialize_takes_at_most_its_timeout
     initialize_with_an_unknown_session_is_answered_404
+    integers_in_parameter_headers_are_equal_by_value
+    legacy_error_codes_become_modern_ones
     line_ends_in_messages_become_spaces
     lines_that_are_no_messages_are_passed_over
     list_changes_go_to_the_get_stream
     list_changes_ride_a_request_where_there_is_no_get_stream
+    logs_of_a_modern_child_go_only_to_who_asked
     messages_pass_as_they_were_written
+    methods_that_modern_revisions_removed_are_not_found
+    modern_clients_share_a_modern_child
     names_with_escapes_are_the_same_names
     no_progress_makes_a_call_endless
+    no_state_is_added_to_a_modern_childs_questions
     nothing_is_served_beside_the_endpoint
+    null_and_absent_values_have_no_parameter_header
+    of_two_faults_of_a_modern_request_the_earlier_is_told
     older_clients_get_no_priming_event
     one_id_in_two_calls_gives_two_answers
     one_large_answer_always_passes
     only_allowed_origins_are_served
     only_names_of_this_machine_are_served
     other_methods_are_not_allowed
+    parameter_headers_are_checked_before_the_child_sees_the_call
     progress_comes_under_the_clients_own_token
     progress_gives_a_call_more_time
+    progress_of_a_modern_call_comes_on_its_stream
     progress_of_no_call_is_dropped
     questions_with_1_and_quoted_1_are_two
     sessions_do_not_see_each_other
+    tasks_do_not_cross_the_eras
+    tasks_pass_a_modern_child
     the_answer_longest_alone_is_given_up_first
     the_answer_to_initialize_may_be_a_stream
+    the_childs_other_requests_are_answered_here
     the_get_stream_can_be_resumed
     the_get_stream_carries_no_answers
     the_newest_reader_of_a_stream_wins
     the_revision_header_is_optional_and_any_known_date_will_do
     the_session_id_comes_with_the_answer_to_initialize
     there_are_so_many_sessions
+    two_subscriptions_of_a_modern_child_are_apart
+    what_a_child_blames_on_headers_is_the_gateways_fault
     what_a_child_writes_before_it_ends_still_arrives
     what_comes_while_nobody_listens_is_kept
+    what_matters_in_an_envelope_stands_once
     what_the_child_agreed_to_decides_about_priming
     what_was_delivered_is_kept_for_a_minute
     what_was_given_up_for_space_is_told
+    where_no_other_child_can_be_had_a_second_log_is_not_asked_for
+    where_tools_cannot_be_listed_a_call_passes
+    white_space_around_a_field_value_is_not_of_it
     with_two_requests_a_log_goes_to_the_get_stream
     with_two_requests_and_no_get_stream_a_log_goes_to_the_newer
 }

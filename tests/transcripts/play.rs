@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Step;
 use super::exchange::{Exchange, Head};
+use super::modern::{SERVER, asked};
 use super::pattern::Captures;
 use crate::support::relay::{Relay, advance_clock, in_doubt, settle, until};
 
@@ -13,15 +14,17 @@ pub(super) struct Play {
     relay: Relay,
     captures: Captures,
     exchanges: HashMap<String, Exchange>,
-    /// How many sessions `open` has opened.
-    opened: usize,
-    /// What a client writes into `mcp-protocol-version`.
+    /// What a client of a session writes into `mcp-protocol-version`.
     revision: Option<String>,
+    /// What modern clients declare.
+    declared: String,
 }
 
 impl Play {
     pub(super) fn new(relay: Relay) -> Self {
-        Play { relay, captures: Captures::default(), exchanges: HashMap::new(), opened: 0, revision: None }
+        let mut captures = Captures::default();
+        captures.set("SERVER", SERVER.as_bytes());
+        Play { relay, captures, exchanges: HashMap::new(), revision: None, declared: "{}".to_owned() }
     }
 
     pub(super) async fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -36,6 +39,11 @@ impl Play {
                 Ok(())
             }
             "same" => self.same(rest),
+            "declare" => {
+                rest.clone_into(&mut self.declared);
+                Ok(())
+            }
+            "probe" => self.relay.probe().await,
             "stop" => {
                 self.relay.stop();
                 settle().await;
@@ -61,8 +69,7 @@ impl Play {
 
     pub(super) async fn open(&mut self, rest: &str) -> Result<(), String> {
         let (revision, name) = rest.split_once(" as $").unwrap_or((rest, "S"));
-        let child = self.opened;
-        self.opened += 1;
+        let child = self.relay.children().len();
         self.revision = (revision >= "2025-06-18").then(|| revision.to_owned());
         let params = format!(
             r#""params":{{"protocolVersion":"{revision}","capabilities":{{}},"clientInfo":{{"name":"client","version":"0"}}}}"#
@@ -91,6 +98,8 @@ impl Play {
     pub(super) async fn send(&mut self, rest: &str, below: &[String]) -> Result<(), String> {
         let (name, rest) = rest.split_once(' ').ok_or("write > NAME METHOD BODY")?;
         let (method, body) = rest.split_once(' ').unwrap_or((rest, ""));
+        let asked = (method == "ASK").then(|| asked(name, body, &self.declared));
+        let (method, body) = asked.as_ref().map_or((method, body), |asked| ("POST", asked.body.as_str()));
         let body = self.captures.fill(body)?;
         let mut fields: Vec<(String, Vec<u8>)> = vec![("host".to_owned(), self.relay.address.clone().into_bytes())];
         let mut usual = |name: &str, value: &str| fields.push((name.to_owned(), value.as_bytes().to_owned()));
@@ -102,7 +111,9 @@ impl Play {
             "GET" => usual("accept", "text/event-stream"),
             _ => {}
         }
-        if let Some(session) = self.captures.get("S") {
+        if let Some(asked) = &asked {
+            asked.fields.iter().for_each(|(name, value)| usual(name, value));
+        } else if let Some(session) = self.captures.get("S") {
             usual("mcp-session-id", &String::from_utf8_lossy(session));
             self.revision.iter().for_each(|revision| usual("mcp-protocol-version", revision));
         }
@@ -150,6 +161,7 @@ impl Play {
                 let (id, data) = if text.starts_with('$') { text.split_once(' ').unwrap_or((text, "")) } else { ("$_", text) };
                 self.block(name, &format!("id: {id}\nevent: message\ndata: {data}")).await
             }
+            "message" => self.block(name, &format!("event: message\ndata: {text}")).await,
             "prime" => {
                 let id = if text.is_empty() { "$_" } else { text };
                 self.block(name, &format!("id: {id}\nretry: 1000\ndata: ")).await
@@ -257,6 +269,11 @@ impl Play {
             let came = in_doubt(|| self.relay.uninvited()).await;
             return came.map_or(Ok(()), |number| Err(format!("  got: child {number}")));
         }
+        match what.split_once(' ').unwrap_or((what, "")) {
+            ("up", capabilities) => return self.up(at, capabilities).await,
+            ("lists", tools) => return self.lists(at, tools).await,
+            _ => {}
+        }
         let child = self.relay.child(at).await?;
         match what {
             "exits" => child.exit(),
@@ -274,7 +291,13 @@ impl Play {
         Ok(())
     }
 
-    async fn line(&mut self, at: usize, direction: &str, text: &str) -> Result<(), String> {
+    /// The next line at a child.
+    pub(super) async fn next_line(&mut self, at: usize) -> Result<Vec<u8>, String> {
+        let child = self.relay.child(at).await?;
+        until(|| child.line()).await.ok_or_else(|| "  got:      nothing".to_owned())
+    }
+
+    pub(super) async fn line(&mut self, at: usize, direction: &str, text: &str) -> Result<(), String> {
         let child = self.relay.child(at).await?;
         if direction == "<" {
             let mut line = self.captures.fill(text)?;

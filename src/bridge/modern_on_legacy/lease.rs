@@ -57,7 +57,7 @@ pub(crate) struct Lease {
     pub(super) questions: Vec<Question>,
     pub(super) keys: u32,
     pub(super) progress: Option<(Vec<u8>, Span)>,
-    pub(super) logs: VecDeque<Vec<u8>>,
+    pub(super) logs: VecDeque<(Level, Vec<u8>)>,
     pub(super) log_bytes: usize,
     /// The child's answer, as it wrote it.
     pub(super) stored: Option<Vec<u8>>,
@@ -88,11 +88,12 @@ impl Lease {
         self.questions.len() < before
     }
 
-    pub(super) fn keep_log(&mut self, text: &[u8], out: &mut Vec<Routed>) {
-        self.log_bytes += text.len();
-        self.logs.push_back(splice(text, &mut [], b""));
+    pub(super) fn keep_log(&mut self, level: Level, text: &[u8], out: &mut Vec<Routed>) {
+        let log = splice(text, &mut [], b"");
+        self.log_bytes += log.len();
+        self.logs.push_back((level, log));
         while self.logs.len() > KEPT_LOGS || self.log_bytes > KEPT_LOG_BYTES {
-            self.log_bytes -= self.logs.pop_front().map_or(self.log_bytes, |log| log.len());
+            self.log_bytes -= self.logs.pop_front().map_or(self.log_bytes, |(_, log)| log.len());
             out.push(Routed::Dropped("parked_log"));
         }
     }
@@ -106,7 +107,8 @@ impl Lease {
 impl ModernOnLegacy {
     /// Takes the lease, if it is free, for a call that may be asked. Gives the place back if it is not.
     pub(crate) fn take_lease(&mut self, lease: u64, asked: &Asked<'_>, declared: Declared, place: Place) -> Result<(), Place> {
-        if self.lease.is_some() {
+        // Nobody else may be asked meanwhile, and nobody else's logs may come.
+        if self.lease.is_some() || self.shared_asking().next().is_some() {
             return Err(place);
         }
         self.lease = Some(Lease {
@@ -212,10 +214,17 @@ impl ModernOnLegacy {
             }
             (Phase::Running | Phase::Gathering { .. }, Some(stream)) => {
                 lease.refuse_questions("the call has ended", out);
-                let (declared, digest) = (lease.declared, lease.digest);
-                let answer = match envelope.error.filter(|error| super::resend::is_url_required(error.of(text))) {
-                    Some(error) => self.send_elsewhere(error.of(text), call, declared, digest, now),
-                    None => messages::answer(text, envelope, call.ask, &call.id, &self.facts),
+                let url = envelope.error.filter(|error| super::resend::is_url_required(error.of(text)));
+                let answer = match (url, self.lease.take()) {
+                    (Some(error), Some(lease)) => {
+                        let answer = self.send_elsewhere(error.of(text), &call.id, &lease, now);
+                        self.lease = Some(lease);
+                        answer
+                    }
+                    (_, lease) => {
+                        self.lease = lease;
+                        messages::answer(text, envelope, call.ask, &call.id, &self.facts)
+                    }
                 };
                 out.push(Routed::Event(stream, EventKind::Answer, answer));
                 self.free(out);

@@ -207,16 +207,16 @@ impl ModernOnLegacy {
     fn log(&mut self, text: &[u8], envelope: &Envelope, out: &mut Vec<Routed>) {
         let level = envelope.params.and_then(|params| Level::parse(object::member(params.of(text), "level")?.value));
         let Some(lease) = &mut self.lease else { return out.push(Routed::Dropped("log_for_nobody")) };
-        match (lease.level, level) {
-            (Some(wanted), Some(level)) if level >= wanted => {}
+        let level = match (lease.level, level) {
+            (Some(wanted), Some(level)) if level >= wanted => level,
             _ => return out.push(Routed::Dropped("log_for_nobody")),
-        }
+        };
         let stream = lease.number.and_then(|number| self.calls.get(&number)).and_then(|call| call.stream);
         match (stream, lease.phase) {
             (Some(stream), Phase::Running | Phase::Gathering { .. }) => {
                 out.push(Routed::Event(stream, EventKind::Notification, splice(text, &mut [], b"")));
             }
-            (_, Phase::Parked { .. }) => lease.keep_log(text, out),
+            (_, Phase::Parked { .. }) => lease.keep_log(level, text, out),
             _ => out.push(Routed::Dropped("log_for_nobody")),
         }
     }
@@ -258,9 +258,8 @@ impl ModernOnLegacy {
 
     /// A question that belongs to no call that could be asked.
     fn stray(&mut self, question: Question, now: Instant, out: &mut Vec<Routed>) {
-        let asking = |call: &Call| call.whose == Whose::Shared && call.ask.may_ask();
-        let mut sharing = self.calls.iter().filter(|(_, call)| asking(call)).map(|(number, _)| *number);
-        match (sharing.next(), sharing.next()) {
+        let sharing: Vec<u64> = self.shared_asking().take(2).collect();
+        match (sharing.first().copied(), sharing.get(1)) {
             (Some(only), None) => {
                 out.push(Routed::ToChild(question.not_declared()));
                 if let Some(call) = self.calls.remove(&only)
@@ -278,6 +277,17 @@ impl ModernOnLegacy {
                 out.push(Routed::ToChild(question.not_declared()));
             }
         }
+    }
+
+    /// Calls that could be asked something by a server that does not look at what was declared.
+    fn shared_asking(&self) -> impl Iterator<Item = u64> {
+        let asking = |call: &Call| call.whose == Whose::Shared && call.ask.may_ask();
+        self.calls.iter().filter(move |(_, call)| asking(call)).map(|(number, _)| *number)
+    }
+
+    /// Whether a call that may share could go on here: nothing that is asked or logged may be taken for another's.
+    pub(crate) fn may_share(&self, ask: Ask) -> bool {
+        self.lease.is_none() || !ask.may_ask()
     }
 
     fn refuse_strays(&mut self, now: Instant, out: &mut Vec<Routed>) {
@@ -309,17 +319,18 @@ impl Route for ModernOnLegacy {
         }
     }
 
-    fn line_lost(&mut self, why: &str, out: &mut Vec<Routed>) {
+    fn line_lost(&mut self, why: &str, now: Instant, out: &mut Vec<Routed>) {
         let mut numbers = self.calls.keys();
         let (Some(only), None) = (numbers.next().copied(), numbers.next()) else { return };
-        let Some(call) = self.calls.remove(&only) else { return };
-        if let Some(stream) = call.stream {
-            let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, why, None);
-            out.push(Routed::Event(stream, EventKind::Answer, error));
-        }
+        // A parked call has no client to be told; the line may have been anything.
+        let Some(stream) = self.calls.get(&only).and_then(|call| call.stream) else { return };
+        let Some(call) = self.calls.get(&only) else { return };
+        let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, why, None);
+        out.push(Routed::Event(stream, EventKind::Answer, error));
         if call.whose == Whose::Leased {
-            self.free(out);
+            return self.cancel_lease("its line was too long", now, out);
         }
+        self.calls.remove(&only);
     }
 
     fn tick(&mut self, now: Instant, out: &mut Vec<Routed>) {

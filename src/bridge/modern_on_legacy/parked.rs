@@ -2,9 +2,9 @@
 
 use tokio::time::Instant;
 
-use super::lease::{Phase, QUIET};
+use super::lease::{Lease, Phase, QUIET};
 use super::questions::{self, Question};
-use super::{ModernOnLegacy, Whose, messages};
+use super::{ModernOnLegacy, Whose, messages, resend};
 use crate::bridge::Asked;
 use crate::bridge::capabilities::Declared;
 use crate::bridge::ticket::Kind as TicketKind;
@@ -31,10 +31,7 @@ impl ModernOnLegacy {
             parked.id == lease && parked.round == round && matches!(parked.phase, Phase::Parked { .. } | Phase::Stored { .. })
         });
         let parked = parked.ok_or(NotResumed::Unknown)?;
-        match asked.request.responses {
-            Some(_) if asked.responses().is_none() => Err(NotResumed::BadAnswer("inputResponses must be an object")),
-            _ => check_answers(&parked.questions, asked.responses()),
-        }
+        check_answers(&parked.questions, asked)
     }
 
     /// A retry that was checked: its answers go to the child, and its stream is the call's.
@@ -50,41 +47,44 @@ impl ModernOnLegacy {
         let Some(mut lease) = self.lease.take() else { return };
         lease.level = asked.level;
         lease.declared = declared;
-        lease.logs.drain(..).for_each(|log| {
-            out.push(match asked.level {
-                Some(_) => Routed::Event(stream, EventKind::Notification, log),
-                None => Routed::Dropped("log_for_nobody"),
-            });
-        });
-        lease.log_bytes = 0;
         let token: Option<Box<[u8]>> = asked.token.map(|token| token.of(asked.text).into());
-        if let (Some((text, span)), Some(token)) = (lease.progress.take(), &token) {
-            out.push(Routed::Event(stream, EventKind::Notification, splice(&text, &mut [(span, token)], b"")));
-        }
-        if let Some(text) = lease.stored.take() {
-            out.push(Routed::Release(place));
-            if let Ok(envelope) = jsonrpc::read(&text) {
-                let answer = messages::answer(&text, &envelope, lease.ask, asked.id.1, &self.facts);
-                out.push(Routed::Event(stream, EventKind::Answer, answer));
-            }
-            return out.push(Routed::Notice(Notice::Freed));
-        }
+        lease.tell_kept(stream, token.as_deref(), out);
         lease.place = Some(place);
-        let (answered, open): (Vec<Question>, Vec<Question>) = std::mem::take(&mut lease.questions)
-            .into_iter()
-            .partition(|question| asked.responses().and_then(|responses| object::member(responses, &question.key)).is_some());
-        for question in answered {
-            let value = asked.responses().and_then(|responses| object::member(responses, &question.key));
-            out.extend(value.map(|value| Routed::ToChild(question.answered(value.value))));
+        if let Some(text) = lease.stored.take() {
+            let answer = self.stored_answer(&lease, &text, asked, now);
+            out.push(Routed::Event(stream, EventKind::Answer, answer));
+            self.lease = Some(lease);
+            return self.free(out);
         }
-        lease.phase = if open.is_empty() { Phase::Running } else { Phase::Gathering { first: now, last: now } };
-        lease.questions = open;
+        let given = |question: &Question| {
+            let key = Some(&question.key).filter(|key| !key.is_empty());
+            object::member(asked.responses()?, key?)
+        };
+        for question in std::mem::take(&mut lease.questions) {
+            match given(&question) {
+                Some(value) => out.push(Routed::ToChild(question.answered(value.value))),
+                None => lease.questions.push(question),
+            }
+        }
+        if let Some(undeclared) = lease.questions.iter().position(|question| !question.is_declared(declared)) {
+            // 2026-07-28, Multi Round-Trip Requests, Server Requirements, 7: by what this request declares.
+            let question = lease.questions.remove(undeclared);
+            out.push(Routed::ToChild(question.not_declared()));
+            out.push(Routed::Event(stream, EventKind::Answer, question.missing_capability(asked.id.1)));
+            self.lease = Some(lease);
+            return self.cancel_lease("the client cannot be asked", now, out);
+        }
+        let parked = lease.phase;
+        lease.phase = if lease.questions.is_empty() { Phase::Running } else { Phase::Gathering { first: now, last: now } };
         match lease.number.and_then(|number| self.calls.get_mut(&number)) {
             Some(call) => {
                 call.stream = Some(stream);
                 call.id = asked.id.1.into();
                 call.token = token.filter(|_| call.has_token);
                 call.alive = now;
+                if let Phase::Parked { since } = parked {
+                    call.began += now.saturating_duration_since(since); // the user's time is not the child's
+                }
             }
             None => {
                 // It was waiting for these answers to be sent at all.
@@ -97,6 +97,15 @@ impl ModernOnLegacy {
             out.push(Routed::Alarm(now + QUIET));
         }
         self.lease = Some(lease);
+    }
+
+    /// What a call that ended while it was parked is answered with.
+    fn stored_answer(&mut self, lease: &Lease, text: &[u8], asked: &Asked<'_>, now: Instant) -> Vec<u8> {
+        let Ok(envelope) = jsonrpc::read(text) else { return text.to_vec() };
+        match envelope.error.filter(|error| resend::is_url_required(error.of(text))) {
+            Some(error) => self.send_elsewhere(error.of(text), asked.id.1, lease, now),
+            None => messages::answer(text, &envelope, lease.ask, asked.id.1, &self.facts),
+        }
     }
 
     /// Ends a parked call that its client did not come back to: the child hears that the user said no.
@@ -132,9 +141,28 @@ impl ModernOnLegacy {
     }
 }
 
+impl Lease {
+    /// What came while the client was away, as far as it wants it now.
+    fn tell_kept(&mut self, stream: StreamId, token: Option<&[u8]>, out: &mut Vec<Routed>) {
+        for (level, log) in self.logs.drain(..) {
+            out.push(match self.level {
+                Some(wanted) if level >= wanted => Routed::Event(stream, EventKind::Notification, log),
+                _ => Routed::Dropped("log_for_nobody"),
+            });
+        }
+        self.log_bytes = 0;
+        if let (Some((text, span)), Some(token)) = (self.progress.take(), token) {
+            out.push(Routed::Event(stream, EventKind::Notification, splice(&text, &mut [(span, token)], b"")));
+        }
+    }
+}
+
 /// Whether what stands under the keys of open questions can be their answers.
-pub(super) fn check_answers(questions: &[Question], responses: Option<&[u8]>) -> Result<(), NotResumed> {
-    let Some(responses) = responses else { return Ok(()) };
+pub(super) fn check_answers(questions: &[Question], asked: &Asked<'_>) -> Result<(), NotResumed> {
+    let Some(responses) = asked.responses() else {
+        let is_absent = asked.request.responses.is_none();
+        return if is_absent { Ok(()) } else { Err(NotResumed::BadAnswer("is not in an object")) };
+    };
     for question in questions.iter().filter(|question| !question.key.is_empty()) {
         if let Some(given) = object::member(responses, &question.key)
             && let Some(fault) = question.fault_of(given.kind, given.value)

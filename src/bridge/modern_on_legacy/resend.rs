@@ -4,10 +4,10 @@
 
 use tokio::time::Instant;
 
+use super::ModernOnLegacy;
+use super::lease::Lease;
 use super::parked::{NotResumed, check_answers, input_required};
 use super::questions::{self, Question};
-use super::{Call, ModernOnLegacy};
-use crate::bridge::capabilities::Declared;
 use crate::bridge::ticket::Kind as TicketKind;
 use crate::bridge::{Asked, code_of};
 use crate::link::route::{Notice, Routed};
@@ -52,27 +52,19 @@ pub(super) fn questions(error: &[u8]) -> Vec<(Question, Option<String>)> {
 
 impl ModernOnLegacy {
     /// What the client is answered in place of the error.
-    pub(super) fn send_elsewhere(
-        &mut self,
-        error: &[u8],
-        call: &Call,
-        declared: Declared,
-        digest: [u8; 32],
-        now: Instant,
-    ) -> Vec<u8> {
+    pub(super) fn send_elsewhere(&mut self, error: &[u8], client_id: &[u8], lease: &Lease, now: Instant) -> Vec<u8> {
         let (mut questions, ids): (Vec<Question>, Vec<Option<String>>) = questions(error).into_iter().unzip();
         let Some(first) = questions.first() else {
             let text = "the server sends its user elsewhere and does not say where";
-            return jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, text, None);
+            return jsonrpc::error(Some(client_id), jsonrpc::INTERNAL_ERROR, text, None);
         };
-        if !declared.url {
-            return first.missing_capability(&call.id);
+        if !lease.declared.url {
+            return first.missing_capability(client_id);
         }
-        let mut keys = 0;
+        let (mut keys, digest, lease) = (lease.keys, lease.digest, lease.id);
         questions::name(&mut questions, &mut keys);
-        let lease = self.lease.as_ref().map_or(0, |lease| lease.id);
         let state = self.sealer.seal(TicketKind::Resend, lease, 1, digest, b"");
-        let answer = input_required(&call.id, &questions, &state, self.facts.meta().as_deref());
+        let answer = input_required(client_id, &questions, &state, self.facts.meta().as_deref());
         self.resends.truncate(MAX_RESENDS - 1);
         let ids = ids.into_iter().flatten().collect();
         self.resends.push_front(Resend { lease, round: 1, digest, questions, keys, ids, since: now });
@@ -86,7 +78,7 @@ impl ModernOnLegacy {
         let facts = self.facts.meta();
         let resend = &mut self.resends[at];
         let answers = asked.responses();
-        check_answers(&resend.questions, answers)?;
+        check_answers(&resend.questions, asked)?;
         let action = |question: &Question| {
             let given = answers.and_then(|answers| object::member(answers, &question.key))?;
             object::string(object::member(given.value, "action")?.value)

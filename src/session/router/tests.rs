@@ -45,7 +45,7 @@ fn tick(router: &mut Router, now: Instant) -> Vec<Routed> {
 
 fn lose_line(router: &mut Router) -> Option<Routed> {
     let mut out = Vec::new();
-    Route::line_lost(router, "too long", &mut out);
+    Route::line_lost(router, "too long", Instant::now(), &mut out);
     out.pop()
 }
 
