@@ -21,6 +21,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 const ROUNDS: usize = 5;
+/// What a modern request says beside its arguments.
+const ENVELOPE: &str = r#","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"bench","version":"0"},"io.modelcontextprotocol/clientCapabilities":{}}"#;
 const ACCEPT: &str = "accept: application/json, text/event-stream\r\ncontent-type: application/json\r\n";
 
 fn main() {
@@ -31,14 +33,20 @@ fn main() {
     let number = |at: usize, default: usize| words.get(at).and_then(|word| word.parse().ok()).unwrap_or(default);
     let (sessions, calls) = (number(0, 16), number(1, 40_000));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let limit = Server::start(Command::new(std::env::current_exe().expect("a path")).arg("limit"), "");
-    let gateways = ["auto", "sse"].map(|mode| {
+    let limit = Server::limit(Command::new(std::env::current_exe().expect("a path")).arg("limit"));
+    let gateways = [
+        ("gateway auto", "auto", "legacy", Wire::Legacy),
+        ("gateway sse", "sse", "legacy", Wire::Legacy),
+        ("modern, passed", "auto", "modern", Wire::Modern),
+        ("modern, bridged", "auto", "legacy", Wire::Modern),
+    ]
+    .map(|(name, mode, era, wire)| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-http-gateway"));
-        command.args(["--listen", "127.0.0.1:0", "--log", "warn", "--response", mode, "--ready-file"]);
-        (mode, Server::start(&mut command, mode))
+        command.args(["--listen", "127.0.0.1:0", "--log", "warn", "--response", mode, "--child-era", era, "--ready-file"]);
+        (name, Server::gateway(&mut command, name, era, wire))
     });
     let mut results: Vec<(String, Vec<Round>)> = vec![("limit".into(), Vec::new())];
-    results.extend(gateways.iter().map(|(mode, _)| (format!("gateway {mode}"), Vec::new())));
+    results.extend(gateways.iter().map(|(name, _)| ((*name).to_owned(), Vec::new())));
     for _ in 0..ROUNDS {
         let servers = std::iter::once(&limit).chain(gateways.iter().map(|(_, server)| server));
         for (server, (_, rounds)) in servers.zip(&mut results) {
@@ -46,13 +54,13 @@ fn main() {
         }
     }
     println!("{sessions} sessions, {calls} calls a round, medians of {ROUNDS} rounds in turns");
-    println!("{:<14} {:>10} {:>12} {:>10} {:>10}", "", "calls/s", "CPU µs/call", "p50 µs", "p99 µs");
+    println!("{:<16} {:>10} {:>12} {:>10} {:>10}", "", "calls/s", "CPU µs/call", "p50 µs", "p99 µs");
     let base = median(results[0].1.iter().map(|round| round.cpu));
     for (name, rounds) in &results {
         let of = |value: fn(&Round) -> f64| median(rounds.iter().map(value));
         let cpu = of(|round| round.cpu);
         println!(
-            "{name:<14} {:>10.0} {:>8.2} ×{:<4.2} {:>8.0} {:>10.0}",
+            "{name:<16} {:>10.0} {:>8.2} ×{:<4.2} {:>8.0} {:>10.0}",
             of(|round| round.rate),
             cpu,
             cpu / base,
@@ -70,23 +78,36 @@ struct Round {
     p99: f64,
 }
 
+/// How a client speaks.
+#[derive(Clone, Copy, PartialEq)]
+enum Wire {
+    /// To the limit: calls alone.
+    Bare,
+    /// In a session.
+    Legacy,
+    /// With an envelope, and no session.
+    Modern,
+}
+
 struct Server {
     process: Child,
     address: SocketAddr,
-    has_sessions: bool,
+    wire: Wire,
 }
 
 impl Server {
-    /// Starts the limit, or (with a mode) the gateway in front of the stub child.
-    fn start(command: &mut Command, mode: &str) -> Server {
-        if mode.is_empty() {
-            let mut process = command.stdout(Stdio::piped()).spawn().expect("the limit starts");
-            let mut line = String::new();
-            BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("its address");
-            return Server { process, address: line.trim().parse().expect("an address"), has_sessions: false };
-        }
-        let ready = std::env::temp_dir().join(format!("mcp-bench-{}-{mode}", std::process::id()));
-        let process = command.arg(&ready).arg("--").arg(stub_child()).spawn().expect("the gateway starts");
+    fn limit(command: &mut Command) -> Server {
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("the limit starts");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("its address");
+        Server { process, address: line.trim().parse().expect("an address"), wire: Wire::Bare }
+    }
+
+    /// The gateway in front of the stub child.
+    fn gateway(command: &mut Command, name: &str, era: &str, wire: Wire) -> Server {
+        let ready = std::env::temp_dir().join(format!("mcp-bench-{}-{}", std::process::id(), name.replace(' ', "-")));
+        command.arg(&ready).arg("--").arg(stub_child());
+        let process = command.args((era == "modern").then_some("modern")).spawn().expect("the gateway starts");
         let began = Instant::now();
         let address = loop {
             let text = std::fs::read_to_string(&ready).unwrap_or_default();
@@ -97,7 +118,7 @@ impl Server {
             std::thread::sleep(Duration::from_millis(5));
         };
         let _ = std::fs::remove_file(ready);
-        Server { process, address, has_sessions: true }
+        Server { process, address, wire }
     }
 
     /// CPU time of this process alone, in seconds.
@@ -138,7 +159,9 @@ async fn round(server: &Server, sessions: usize, calls: usize) -> Round {
 /// One connection with a session of its own; asks, reads the answer, asks again.
 struct Client {
     socket: TcpStream,
-    session: String,
+    wire: Wire,
+    /// Further header fields.
+    fields: String,
     buffer: Vec<u8>,
 }
 
@@ -146,12 +169,15 @@ impl Client {
     async fn open(server: &Server) -> Client {
         let socket = TcpStream::connect(server.address).await.expect("it listens");
         socket.set_nodelay(true).expect("a TCP socket");
-        let mut client = Client { socket, session: String::new(), buffer: Vec::new() };
-        if server.has_sessions {
+        let mut client = Client { socket, wire: server.wire, fields: String::new(), buffer: Vec::new() };
+        if server.wire == Wire::Modern {
+            client.fields = "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: echo\r\n".to_owned();
+        }
+        if server.wire == Wire::Legacy {
             let initialize = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"bench","version":"0"}}}"#;
             let head = client.exchange(initialize).await;
             let id = head.lines().find_map(|line| line.strip_prefix("mcp-session-id: ")).expect("a session id");
-            client.session = format!("mcp-session-id: {id}\r\n");
+            client.fields = format!("mcp-session-id: {id}\r\n");
             client.exchange(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;
         }
         client
@@ -160,14 +186,15 @@ impl Client {
     async fn run(mut self, calls: usize) -> Vec<Duration> {
         let mut times = Vec::with_capacity(calls);
         for at in 0..calls {
+            let envelope = if self.wire == Wire::Modern { ENVELOPE } else { "" };
             let call = format!(
-                r#"{{"jsonrpc":"2.0","id":{at},"method":"tools/call","params":{{"name":"echo","arguments":{{"text":"hello, world"}}}}}}"#
+                r#"{{"jsonrpc":"2.0","id":{at},"method":"tools/call","params":{{"name":"echo","arguments":{{"text":"hello, world"}}{envelope}}}}}"#
             );
             let began = Instant::now();
             self.exchange(&call).await;
             times.push(began.elapsed());
         }
-        if !self.session.is_empty() {
+        if self.wire == Wire::Legacy {
             self.exchange("").await;
         }
         times
@@ -175,10 +202,10 @@ impl Client {
 
     /// Sends a message (or, without one, DELETE) and reads the whole response; gives its head.
     async fn exchange(&mut self, body: &str) -> String {
-        let session = &self.session;
+        let fields = &self.fields;
         let verb = if body.is_empty() { "DELETE" } else { "POST" };
         let request =
-            format!("{verb} /mcp HTTP/1.1\r\nhost: localhost\r\n{ACCEPT}{session}content-length: {}\r\n\r\n{body}", body.len());
+            format!("{verb} /mcp HTTP/1.1\r\nhost: localhost\r\n{ACCEPT}{fields}content-length: {}\r\n\r\n{body}", body.len());
         self.socket.write_all(request.as_bytes()).await.expect("it reads");
         self.buffer.clear();
         loop {

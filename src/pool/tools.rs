@@ -19,8 +19,9 @@ use crate::protocol::jsonrpc;
 use crate::protocol::object;
 use crate::protocol::tool_headers::ToolHeaders;
 
-/// A tool that was not listed makes us list again, at most this often.
+/// A call that does not fit the list makes us list again, at most this often; and this often where listing fails.
 const AGAIN: Duration = Duration::from_secs(1);
+const FAILED: Duration = Duration::from_secs(60);
 const MAX_PAGES: usize = 100;
 const PAGE: Duration = Duration::from_secs(10);
 /// For how many kinds of clients lists are kept.
@@ -75,7 +76,8 @@ impl Pool {
         let check = |headers: &ToolHeaders| headers.check(&tool, asked.request.arguments, fields);
         // A modern server tells of a changed list only who listens: what is known may be out of date.
         let is_good = listed.headers.as_ref().is_some_and(|headers| headers.knows(&tool) && check(headers).is_ok());
-        if !is_good && listed.at.is_none_or(|at| at.elapsed() >= AGAIN) {
+        let pause = if listed.headers.is_some() { AGAIN } else { FAILED };
+        if !is_good && listed.at.is_none_or(|at| at.elapsed() >= pause) {
             let headers = if is_modern {
                 let home = Key { principal: principal.clone(), capabilities: Capabilities::none() };
                 let params = |cursor: &str| discover::own_params(key.capabilities.as_bytes(), cursor);

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use super::meta;
 use super::scan::{Fault, Scanner, Span, Str, Value};
+use super::splice::splice;
 
 /// Longest id or progress token, in bytes as written. They are kept for as long as their call is in flight.
 pub(crate) const MAX_ID: usize = 1024;
@@ -316,9 +317,9 @@ pub(crate) fn error(id: Option<&[u8]>, code: i32, message: &str, data: Option<se
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":{code},\"message\":{message}{data}}}}}").into_bytes()
 }
 
-/// A result answer. `id` is a token as the peer wrote it.
+/// A result answer, on one line. `id` is a token as the peer wrote it.
 pub(crate) fn result(id: &[u8], result: &[u8]) -> Vec<u8> {
-    [br#"{"jsonrpc":"2.0","id":"#, id, br#","result":"#, result, b"}"].concat()
+    splice(&[br#"{"jsonrpc":"2.0","id":"#, id, br#","result":"#, result, b"}"].concat(), &mut [], b"")
 }
 
 /// The line that answers a child's request with an empty result.

@@ -1,6 +1,7 @@
 //! Of which era a command's children are: a set, found out by asking two processes (2026-07-28, stdio, Backward Compatibility).
 //! One is asked `server/discover`, the other `initialize`: a process is pinned by its first request, so one cannot do both.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -227,7 +228,8 @@ impl Server {
 
 /// When the program, and those of its arguments that are files, were last changed.
 fn files(command: &Command) -> Vec<Option<SystemTime>> {
-    let changed = |path: &std::path::Path| std::fs::metadata(path).ok().filter(|about| about.is_file())?.modified().ok();
-    let args = command.args.iter().map(|arg| changed(std::path::Path::new(arg)));
+    let base = command.cwd.clone().unwrap_or_default();
+    let changed = |path: &Path| std::fs::metadata(base.join(path)).ok().filter(|about| about.is_file())?.modified().ok();
+    let args = command.args.iter().map(|arg| changed(Path::new(arg)));
     std::iter::once(changed(&command.program)).chain(args).collect()
 }

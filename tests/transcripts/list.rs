@@ -29,13 +29,24 @@ transcripts! {
     a_body_that_is_not_json_is_answered_parse_error
     a_call_for_json_ends_after_5_minutes
     a_call_in_flight_keeps_a_session
+    a_call_lost_while_its_client_was_asked_is_told_once
+    a_call_may_take_several_rounds
+    a_call_that_needs_a_child_alone_waits_ten_seconds_for_one
+    a_call_that_was_never_sent_is_not_cancelled
+    a_call_whose_client_does_not_come_back_is_given_up
+    a_call_whose_client_was_asked_takes_no_running_ones_place
     a_cancellation_of_no_call_is_dropped
     a_cancellation_of_two_calls_is_dropped
     a_cancelled_call_ends_after_2_seconds
     a_cancelled_call_for_json_ends_after_2_seconds
     a_cancelled_call_is_cancelled_at_the_child
+    a_cancelled_call_keeps_its_child_until_it_has_ended
+    a_child_beside_the_first_one_ends_after_a_minute
     a_child_can_take_its_question_back
     a_child_killed_by_a_signal_says_so
+    a_child_may_take_back_its_question_after_it_was_asked
+    a_child_may_take_back_its_question_before_it_is_asked
+    a_child_that_does_not_end_a_cancelled_call_is_ended
     a_child_that_does_not_read_is_told_as_503
     a_child_that_ends_before_it_answers_initialize_is_told_as_503
     a_child_that_ends_ends_its_session
@@ -43,27 +54,34 @@ transcripts! {
     a_child_that_refuses_initialize_opens_no_session
     a_child_that_stays_is_ended_by_signals
     a_child_that_turns_out_to_be_of_another_era_is_asked_again
+    a_client_that_cannot_be_sent_elsewhere_lacks_a_capability
     a_client_that_closes_its_subscription_cancels_it
     a_client_that_leaves_during_initialize_leaves_no_child
+    a_client_that_leaves_its_retry_cancels
+    a_client_that_leaves_while_questions_are_gathered_cancels
     a_deleted_session_answers_who_waits_for_json
     a_deleted_session_ends_its_streams_and_its_child
     a_dual_server_serves_each_era_by_itself
     a_finished_stream_can_be_read_again
     a_gateway_that_stops_ends_subscriptions_with_their_result
+    a_gateway_that_stops_gives_up_calls_whose_clients_were_asked
     a_gateway_that_stops_lets_calls_finish
     a_gateway_that_stops_waits_so_long
     a_get_must_accept_event_streams
+    a_kept_result_is_kept_for_ten_minutes
     a_late_modern_answer_is_taken
     a_legacy_child_is_told_what_the_client_can_do
     a_legacy_child_sees_no_modern_envelope
     a_legacy_child_that_ends_answers_modern_calls_with_an_error
     a_legacy_child_that_refuses_initialize_is_told_as_503
+    a_legacy_childs_logs_go_to_the_call_that_asked_for_them
     a_legacy_client_that_leaves_cancels_nothing_but_a_modern_one_does
     a_legacy_header_does_not_matter_to_initialize
     a_legacy_list_may_not_be_cached
     a_legacy_result_says_what_modern_ones_must
     a_legacy_result_that_is_no_object_is_an_error
     a_legacy_server_is_bridged_to_modern_clients
+    a_level_that_a_child_does_not_set_holds_up_no_call
     a_line_that_is_too_long_costs_no_answer_before_it
     a_line_that_is_too_long_ends_the_only_call
     a_log_before_the_answer_to_initialize_makes_it_a_stream
@@ -72,6 +90,7 @@ transcripts! {
     a_member_of_the_envelope_stands_once
     a_message_nests_at_most_128_levels
     a_message_without_a_session_is_answered_400
+    a_missing_capability_after_an_event_is_the_last_event
     a_missing_capability_is_a_400
     a_modern_body_is_one_message_too
     a_modern_body_needs_its_version_header
@@ -99,23 +118,39 @@ transcripts! {
     a_post_must_say_that_it_is_json
     a_question_becomes_an_input_request
     a_question_comes_on_the_stream_of_its_call
+    a_question_in_the_only_shared_call_is_a_missing_capability
     a_question_makes_a_plain_call_a_stream
+    a_question_outside_any_call_may_be_taken_back
+    a_question_outside_any_call_that_was_not_declared_is_refused
+    a_question_outside_any_call_waits_for_one
+    a_question_that_could_be_of_two_shared_calls_is_refused
+    a_question_that_holds_up_a_list_is_refused_after_2_seconds
+    a_question_that_no_call_comes_for_is_refused_after_30_seconds
+    a_question_that_was_not_declared_is_a_missing_capability
+    a_question_while_the_client_is_away_is_asked_when_it_is_back
     a_question_with_an_open_questions_id_is_refused
     a_quick_answer_is_plain_json
     a_quiet_stream_says_something_every_15_seconds
     a_request_of_neither_era_is_answered_so_that_its_client_can_tell
+    a_result_before_a_question_is_asked_ends_the_call
+    a_result_that_came_meanwhile_is_kept_for_the_client
     a_resumed_stream_goes_on_live
     a_resumed_stream_has_no_other_streams_events
+    a_retry_that_asks_for_no_logs_gets_none
+    a_retry_without_a_token_gets_no_progress
     a_server_cancels_nothing_but_subscriptions
     a_server_of_legacy_versions_only_is_a_legacy_one
     a_server_that_answers_neither_question_is_told_as_503
+    a_server_that_does_not_tell_of_its_user_is_asked_again_after_30_seconds
     a_server_that_ends_at_discovery_is_a_legacy_one
     a_server_that_says_nothing_to_discovery_is_a_legacy_one
     a_session_has_one_get_stream
     a_session_has_so_many_calls_in_flight
     a_session_in_which_nothing_happens_ends
+    a_shared_child_has_so_many_calls_in_flight
     a_slow_modern_answer_becomes_a_stream_after_15_seconds
     a_slow_server_is_waited_for_twice_as_long_as_it_took
+    a_state_is_good_for_its_own_call_only
     a_state_of_a_modern_child_that_ended_goes_to_another
     a_stream_ends_after_its_answer
     a_stream_for_2025_11_25_begins_with_a_priming_event
@@ -129,6 +164,9 @@ transcripts! {
     a_subscription_that_the_server_cancels_ends_with_a_result
     a_tool_with_bad_annotations_asks_for_no_headers
     a_trace_comes_to_the_child_in_meta
+    a_user_is_asked_again_for_the_places_that_were_not_answered
+    a_user_who_does_not_go_elsewhere_has_declined
+    a_user_who_is_sent_elsewhere_comes_back
     accept_is_read_as_http_says
     after_100_ms_a_stream_begins
     all_pages_of_tools_are_read_for_parameter_headers
@@ -145,6 +183,7 @@ transcripts! {
     an_older_clients_request_stream_is_not_ended_early
     an_open_get_stream_keeps_a_session
     an_open_question_stops_its_calls_clock
+    an_open_questions_id_is_not_used_again_by_a_childs_call
     an_open_session_refuses_another_initialize
     an_unanswered_call_ends_after_5_minutes
     an_unanswered_modern_call_ends_after_5_minutes
@@ -157,8 +196,11 @@ transcripts! {
     an_unknown_revision_is_answered_400
     an_unknown_session_is_answered_404
     answers_are_not_posted_by_modern_clients
+    answers_of_the_wrong_kind_are_refused_and_may_be_sent_again
+    answers_to_nothing_are_ignored
     anything_before_the_answer_begins_a_stream
     base64_that_is_not_canonical_is_refused
+    calls_that_can_be_asked_have_a_child_alone
     calls_that_can_be_asked_nothing_share_a_legacy_child
     changed_tools_are_listed_again_for_parameter_headers
     clients_of_equal_capabilities_share_a_legacy_child
@@ -190,7 +232,9 @@ transcripts! {
     lines_that_are_no_messages_are_passed_over
     list_changes_go_to_the_get_stream
     list_changes_ride_a_request_where_there_is_no_get_stream
+    lists_run_beside_a_call_whose_client_was_asked
     logs_of_a_modern_child_go_only_to_who_asked
+    logs_while_the_client_is_away_come_with_its_retry
     messages_pass_as_they_were_written
     methods_that_modern_revisions_removed_are_not_found
     modern_clients_share_a_modern_child
@@ -211,8 +255,13 @@ transcripts! {
     progress_gives_a_call_more_time
     progress_of_a_modern_call_comes_on_its_stream
     progress_of_no_call_is_dropped
+    progress_while_the_client_is_away_comes_with_its_retry
+    questions_are_gathered_for_150_ms_at_most
+    questions_that_come_together_are_asked_together
     questions_with_1_and_quoted_1_are_two
     sessions_do_not_see_each_other
+    so_many_calls_that_can_be_asked_run_at_a_time
+    so_many_calls_wait_for_their_users
     tasks_do_not_cross_the_eras
     tasks_pass_a_modern_child
     the_answer_longest_alone_is_given_up_first
@@ -223,6 +272,7 @@ transcripts! {
     the_newest_reader_of_a_stream_wins
     the_revision_header_is_optional_and_any_known_date_will_do
     the_session_id_comes_with_the_answer_to_initialize
+    there_are_so_many_children_for_modern_clients
     there_are_so_many_sessions
     two_subscriptions_of_a_modern_child_are_apart
     what_a_child_blames_on_headers_is_the_gateways_fault
@@ -232,6 +282,7 @@ transcripts! {
     what_the_child_agreed_to_decides_about_priming
     what_was_delivered_is_kept_for_a_minute
     what_was_given_up_for_space_is_told
+    what_was_not_answered_is_asked_again
     where_no_other_child_can_be_had_a_second_log_is_not_asked_for
     where_tools_cannot_be_listed_a_call_passes
     white_space_around_a_field_value_is_not_of_it

@@ -99,8 +99,9 @@ impl Question {
 
     /// The line that answers the child with what the client said.
     pub(crate) fn answered(&self, value: &[u8]) -> Vec<u8> {
-        let result = jsonrpc::result(&self.id, value);
-        crate::protocol::splice::splice(&result, &mut [], b"\n")
+        let mut line = jsonrpc::result(&self.id, value);
+        line.push(b'\n');
+        line
     }
 
     /// The line that tells the child that it will not be answered.
@@ -187,6 +188,17 @@ mod tests {
             r#"{"elicitation-5":{"method":"elicitation/create","params":{"mode":"url","message":"m","url":"u"}},"roots-6":{"method":"roots/list","params":{}}}"#
         );
         assert_eq!(questions[1].answered(br#"{"roots":[]}"#), b"{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":{\"roots\":[]}}\n");
+    }
+
+    #[test]
+    fn what_crosses_is_one_line() {
+        let form = question("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"elicitation/create\",\"params\":{\"message\":\r\"m\"}}");
+        let asked = jsonrpc::result(b"1", &requests(std::slice::from_ref(&form)));
+        assert!(!asked.contains(&b'\r'), "{}", String::from_utf8_lossy(&asked));
+        assert_eq!(
+            form.answered(b"{\r\n\"action\":\"accept\"}"),
+            b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{  \"action\":\"accept\"}}\n"
+        );
     }
 
     #[test]
