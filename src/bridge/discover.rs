@@ -50,6 +50,12 @@ impl Facts {
     }
 }
 
+/// Whether an `InitializeResult` is of a revision that we speak (2025-11-25, Lifecycle, Version Negotiation).
+pub(crate) fn is_known_revision(result: &[u8]) -> bool {
+    let date = object::member(result, "protocolVersion").and_then(|date| object::string(date.value));
+    date.is_some_and(|date| Revision::parse(&date).is_some())
+}
+
 /// Whether a `DiscoverResult` names a revision that we speak.
 pub(crate) fn is_mutual(result: &[u8]) -> bool {
     object::member(result, "supportedVersions").is_some_and(|versions| has_mutual(versions.value))

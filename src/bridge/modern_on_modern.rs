@@ -38,11 +38,17 @@ struct Call {
     early: Option<Vec<Vec<u8>>>,
 }
 
+/// The one call that asked for logs: stdio does not say whose a log message is.
+struct Logger {
+    number: u64,
+    /// Since when its client is gone. What the child still says for it is nobody else's, until it has ended.
+    left: Option<Instant>,
+}
+
 pub(crate) struct ModernOnModern {
     calls: HashMap<u64, Call>,
     next: u64,
-    /// The one call in flight that asked for logs: stdio does not say whose a log message is.
-    logger: Option<u64>,
+    logger: Option<Logger>,
     sealer: Sealer,
     patience: Patience,
 }
@@ -83,7 +89,7 @@ impl ModernOnModern {
             _ => edits.extend(asked.token.map(|token| (token, private.as_bytes()))),
         }
         if asked.wants_logs() && keeps_level {
-            self.logger = Some(number);
+            self.logger = Some(Logger { number, left: None });
         }
         let call = Call {
             stream,
@@ -129,14 +135,13 @@ impl ModernOnModern {
     }
 
     fn finish(&mut self, number: u64) -> Option<Call> {
-        if self.logger == Some(number) {
-            self.logger = None;
-        }
+        self.logger.take_if(|logger| logger.number == number);
         self.calls.remove(&number)
     }
 
     fn answer(&mut self, text: &[u8], envelope: &Envelope, out: &mut Vec<Routed>) {
-        let call = envelope.id.and_then(|id| Some((id, self.finish(private_number(id.of(text))?)?)));
+        let number = envelope.id.and_then(|id| private_number(id.of(text)));
+        let call = envelope.id.zip(number.and_then(|number| self.finish(number)));
         let Some((id, call)) = call else { return out.push(Routed::Dropped("answer_without_call")) };
         let mut edits: Vec<(Span, &[u8])> = vec![(id, &call.id)];
         let (sealed, meta);
@@ -198,7 +203,7 @@ impl ModernOnModern {
                 }
             }
             _ if envelope.is_method(text, "notifications/message") => {
-                match self.logger.and_then(|number| self.calls.get(&number)) {
+                match self.logger.as_ref().and_then(|logger| self.calls.get(&logger.number)) {
                     Some(call) => out.push(Routed::Event(call.stream, EventKind::Notification, splice(text, &mut [], b""))),
                     None => out.push(Routed::Dropped("log_for_nobody")),
                 }
@@ -258,6 +263,7 @@ impl Route for ModernOnModern {
     fn tick(&mut self, now: Instant, out: &mut Vec<Routed>) {
         let since = |then: Instant| now.saturating_duration_since(then);
         let patience = self.patience;
+        self.logger.take_if(|logger| logger.left.is_some_and(|left| since(left) >= patience.grace));
         let is_late = |call: &Call| match (call.ask, &call.early) {
             (Ask::Listen, Some(_)) => since(call.began) >= ACKNOWLEDGE,
             (Ask::Listen, None) => false,
@@ -288,12 +294,14 @@ impl Route for ModernOnModern {
     }
 
     /// 2026-07-28, Streamable HTTP, Cancellation: closing the stream cancels the request.
-    fn left(&mut self, stream: StreamId, _: Instant, out: &mut Vec<Routed>) {
+    fn left(&mut self, stream: StreamId, now: Instant, out: &mut Vec<Routed>) {
         out.push(Routed::End(stream));
         let number = self.calls.iter().find(|(_, call)| call.stream == stream).map(|(number, _)| *number);
         if let Some(number) = number {
-            self.finish(number);
-            out.push(Routed::ToChild(jsonrpc::cancellation(number, "the client closed the stream")));
+            let is_own = self.calls.remove(&number).is_some_and(|call| call.is_own);
+            self.logger.iter_mut().filter(|logger| logger.number == number).for_each(|logger| logger.left = Some(now));
+            let reason = if is_own { "timed out" } else { "the client closed the stream" };
+            out.push(Routed::ToChild(jsonrpc::cancellation(number, reason)));
         }
     }
 

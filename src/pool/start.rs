@@ -39,6 +39,12 @@ impl Pool {
             Own::Error(error) => return Err(NoChild::OtherEra(format!("it refused initialize: {}", shown(&error)))),
             Own::Nothing => return Err(self.failed("no answer to initialize within --initialize-timeout")),
         };
+        if !discover::is_known_revision(&result) {
+            return Err(NoChild::OtherEra(format!(
+                "it answered initialize with a revision that nobody knows: {}",
+                shown(&result)
+            )));
+        }
         let facts = Facts::of(&result);
         link.with(|state, _| state.router.learn(facts.clone()));
         if tell_own(&link, r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).is_err() {

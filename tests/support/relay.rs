@@ -22,6 +22,8 @@ use tokio::time::advance;
 
 /// How long something that must come may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the gateway may take to read what a child wrote; some rules are about when it does not.
+const READING: Duration = Duration::from_millis(500);
 /// How long something that must not come is waited for.
 const DOUBT: Duration = Duration::from_millis(30);
 
@@ -42,6 +44,9 @@ pub(crate) struct Child {
     /// The gateway has closed the child's stdin.
     pub(crate) is_at_end: bool,
     pid: Pid,
+    /// Where the process tells how much it has passed on.
+    told: PathBuf,
+    written: u64,
 }
 
 /// Runs a gateway with these flags for as long as `test` takes.
@@ -187,7 +192,10 @@ impl Child {
     fn new(stream: UnixStream) -> Self {
         stream.set_nonblocking(true).expect("a socket that does not block");
         let pid = rustix::net::sockopt::socket_peercred(&stream).expect("the peer is a process").pid;
-        Child { stream: Some(stream), unread: Vec::new(), is_at_end: false, pid }
+        let address = stream.local_addr().expect("an address");
+        let socket = address.as_pathname().expect("a path").to_str().expect("UTF-8");
+        let told = format!("{socket}.{}", pid.as_raw_nonzero()).into();
+        Child { stream: Some(stream), unread: Vec::new(), is_at_end: false, pid, told, written: 0 }
     }
 
     /// The next line that arrived whole, without its end.
@@ -204,8 +212,20 @@ impl Child {
         self.unread.contains(&b'\n')
     }
 
-    /// Writes to its stdout.
+    /// Writes to its stdout, and waits until the gateway has read it (or, where it does not read on, for a while).
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.send(bytes).await?;
+        self.written += bytes.len() as u64;
+        look_for(READING, || {
+            let passed = std::fs::read_to_string(&self.told).ok()?.parse::<u64>().ok()?;
+            let pipe = std::fs::OpenOptions::new().write(true).open(format!("/proc/{}/fd/1", self.pid.as_raw_nonzero())).ok()?;
+            (passed == self.written && rustix::io::ioctl_fionread(&pipe).ok()? == 0).then_some(())
+        })
+        .await;
+        Ok(())
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
         let stream = self.stream.as_mut().ok_or("this child is gone")?;
         let mut rest = bytes;
         let written = until(|| {

@@ -40,7 +40,15 @@ fn main() {
                 copy(stdin().lock(), &upward);
                 let _ = upward.shutdown(Shutdown::Write);
             });
-            copy(&socket, stdout().lock());
+            // How much has arrived is told in a file: what the test writes next may depend on it.
+            let told = format!("{}.{}", words[2], std::process::id());
+            let mut sent = 0_u64;
+            let tell = |count| {
+                sent += count as u64;
+                // The test may have ended.
+                let _ = std::fs::write(&told, sent.to_string());
+            };
+            copy_and_tell(&socket, stdout().lock(), tell);
         }
         Some("connect") => {
             let socket = TcpStream::connect(&words[2]).expect("the gateway listens");
@@ -58,12 +66,17 @@ fn main() {
     }
 }
 
-fn copy(mut from: impl Read, mut to: impl Write) {
+fn copy(from: impl Read, to: impl Write) {
+    copy_and_tell(from, to, |_| {});
+}
+
+fn copy_and_tell(mut from: impl Read, mut to: impl Write, mut tell: impl FnMut(usize)) {
     let mut buffer = [0; 65536];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         if to.write_all(&buffer[..count]).and_then(|()| to.flush()).is_err() {
             return;
         }
+        tell(count);
     }
 }
 

@@ -32,6 +32,7 @@ transcripts! {
     a_call_lost_while_its_client_was_asked_is_told_once
     a_call_may_take_several_rounds
     a_call_that_needs_a_child_alone_waits_ten_seconds_for_one
+    a_call_that_waits_for_its_user_keeps_its_child
     a_call_that_was_never_sent_is_not_cancelled
     a_call_whose_client_does_not_come_back_is_given_up
     a_call_whose_client_was_asked_takes_no_running_ones_place
@@ -41,6 +42,7 @@ transcripts! {
     a_cancelled_call_for_json_ends_after_2_seconds
     a_cancelled_call_is_cancelled_at_the_child
     a_cancelled_call_keeps_its_child_until_it_has_ended
+    a_change_at_any_child_of_a_client_is_told
     a_child_beside_the_first_one_ends_after_a_minute
     a_child_can_take_its_question_back
     a_child_killed_by_a_signal_says_so
@@ -48,21 +50,29 @@ transcripts! {
     a_child_may_take_back_its_question_before_it_is_asked
     a_child_that_does_not_end_a_cancelled_call_is_ended
     a_child_that_does_not_read_is_told_as_503
+    a_child_that_does_not_subscribe_holds_up_no_acknowledgement
     a_child_that_ends_before_it_answers_initialize_is_told_as_503
     a_child_that_ends_ends_its_session
     a_child_that_modern_clients_leave_alone_ends
     a_child_that_refuses_initialize_opens_no_session
     a_child_that_stays_is_ended_by_signals
     a_child_that_turns_out_to_be_of_another_era_is_asked_again
+    a_child_that_was_started_for_a_client_that_left_serves_the_next
     a_client_that_cannot_be_sent_elsewhere_lacks_a_capability
     a_client_that_closes_its_subscription_cancels_it
+    a_client_that_leaves_before_its_acknowledgement_subscribes_to_nothing
     a_client_that_leaves_during_initialize_leaves_no_child
     a_client_that_leaves_its_retry_cancels
+    a_client_that_leaves_the_queue_takes_no_place
+    a_client_that_leaves_while_its_user_is_elsewhere_sends_no_call
     a_client_that_leaves_while_questions_are_gathered_cancels
+    a_client_that_leaves_while_the_level_is_set_frees_the_child
+    a_client_that_leaves_while_tools_are_listed_leaves_no_trace
     a_deleted_session_answers_who_waits_for_json
     a_deleted_session_ends_its_streams_and_its_child
     a_dual_server_serves_each_era_by_itself
     a_finished_stream_can_be_read_again
+    a_gateway_that_stops_ends_subscriptions_to_legacy_servers_too
     a_gateway_that_stops_ends_subscriptions_with_their_result
     a_gateway_that_stops_gives_up_calls_whose_clients_were_asked
     a_gateway_that_stops_lets_calls_finish
@@ -71,6 +81,7 @@ transcripts! {
     a_kept_result_is_kept_for_ten_minutes
     a_late_modern_answer_is_taken
     a_legacy_child_is_told_what_the_client_can_do
+    a_legacy_child_of_an_older_revision_is_bridged_too
     a_legacy_child_sees_no_modern_envelope
     a_legacy_child_that_ends_answers_modern_calls_with_an_error
     a_legacy_child_that_refuses_initialize_is_told_as_503
@@ -83,7 +94,9 @@ transcripts! {
     a_legacy_server_is_bridged_to_modern_clients
     a_level_that_a_child_does_not_set_holds_up_no_call
     a_line_that_is_too_long_costs_no_answer_before_it
+    a_line_that_is_too_long_ends_a_modern_call
     a_line_that_is_too_long_ends_the_only_call
+    a_list_is_not_a_question_to_be_asked_in
     a_log_before_the_answer_to_initialize_makes_it_a_stream
     a_log_goes_with_the_only_request
     a_lost_connection_cancels_nothing
@@ -92,6 +105,7 @@ transcripts! {
     a_message_without_a_session_is_answered_400
     a_missing_capability_after_an_event_is_the_last_event
     a_missing_capability_is_a_400
+    a_missing_capability_that_a_legacy_child_tells_of_is_a_400
     a_modern_body_is_one_message_too
     a_modern_body_needs_its_version_header
     a_modern_call_passes_a_modern_child_unchanged
@@ -104,6 +118,7 @@ transcripts! {
     a_modern_client_that_leaves_a_shared_child_cancels_its_own_call
     a_modern_envelope_is_modern_in_a_session_too
     a_modern_field_may_not_stand_twice
+    a_modern_header_makes_a_message_of_a_session_modern
     a_modern_notification_is_taken_and_dropped
     a_modern_post_accepts_json_and_event_streams
     a_modern_request_has_no_session
@@ -113,9 +128,11 @@ transcripts! {
     a_notification_is_answered_202_once_it_is_queued
     a_page_of_an_allowed_origin_may_ask_first
     a_page_of_an_allowed_origin_may_read_the_session_id
+    a_parked_calls_time_does_not_run
     a_ping_of_the_child_reaches_the_client
     a_post_must_accept_json_and_event_streams
     a_post_must_say_that_it_is_json
+    a_question_after_15_seconds_ends_the_stream
     a_question_becomes_an_input_request
     a_question_comes_on_the_stream_of_its_call
     a_question_in_the_only_shared_call_is_a_missing_capability
@@ -132,10 +149,13 @@ transcripts! {
     a_quick_answer_is_plain_json
     a_quiet_stream_says_something_every_15_seconds
     a_request_of_neither_era_is_answered_so_that_its_client_can_tell
+    a_resource_may_be_asked_about_too
     a_result_before_a_question_is_asked_ends_the_call
     a_result_that_came_meanwhile_is_kept_for_the_client
     a_resumed_stream_goes_on_live
     a_resumed_stream_has_no_other_streams_events
+    a_retry_is_not_asked_again_what_it_does_not_declare
+    a_retry_says_again_what_its_client_declares
     a_retry_that_asks_for_no_logs_gets_none
     a_retry_without_a_token_gets_no_progress
     a_server_cancels_nothing_but_subscriptions
@@ -150,6 +170,7 @@ transcripts! {
     a_shared_child_has_so_many_calls_in_flight
     a_slow_modern_answer_becomes_a_stream_after_15_seconds
     a_slow_server_is_waited_for_twice_as_long_as_it_took
+    a_spare_child_serves_a_modern_client
     a_state_is_good_for_its_own_call_only
     a_state_of_a_modern_child_that_ended_goes_to_another
     a_stream_ends_after_its_answer
@@ -160,11 +181,20 @@ transcripts! {
     a_subscription_ends_with_its_result
     a_subscription_ends_without_a_result_where_its_child_ends
     a_subscription_is_a_stream_in_json_mode_too
+    a_subscription_moves_to_another_child
+    a_subscription_says_what_it_wants
+    a_subscription_takes_no_requests_logs
+    a_subscription_that_a_modern_child_refuses_ends_with_its_error
     a_subscription_that_is_not_acknowledged_ends_after_5_seconds
     a_subscription_that_the_server_cancels_ends_with_a_result
+    a_subscription_to_a_legacy_server_is_acknowledged_for_what_it_can_do
+    a_subscription_to_nothing_stays_open
+    a_subscription_to_tasks_needs_the_extension
+    a_subscription_whose_server_cannot_be_started_again_ends
     a_tool_with_bad_annotations_asks_for_no_headers
     a_trace_comes_to_the_child_in_meta
     a_user_is_asked_again_for_the_places_that_were_not_answered
+    a_user_may_be_sent_elsewhere_after_a_question
     a_user_who_does_not_go_elsewhere_has_declined
     a_user_who_is_sent_elsewhere_comes_back
     accept_is_read_as_http_says
@@ -175,6 +205,7 @@ transcripts! {
     an_answer_that_nobody_read_is_kept
     an_answer_to_no_question_is_not_forwarded
     an_error_about_nothing_goes_to_the_get_stream
+    an_error_that_names_a_modern_version_is_an_answer_to_discovery
     an_event_id_of_another_session_is_refused
     an_event_id_that_was_never_given_is_refused
     an_event_is_an_id_a_type_and_one_line_of_data
@@ -185,6 +216,7 @@ transcripts! {
     an_open_question_stops_its_calls_clock
     an_open_questions_id_is_not_used_again_by_a_childs_call
     an_open_session_refuses_another_initialize
+    an_open_subscription_keeps_its_child
     an_unanswered_call_ends_after_5_minutes
     an_unanswered_modern_call_ends_after_5_minutes
     an_unanswered_question_ends_after_10_minutes
@@ -195,6 +227,7 @@ transcripts! {
     an_unknown_modern_revision_is_answered_with_those_we_speak
     an_unknown_revision_is_answered_400
     an_unknown_session_is_answered_404
+    an_update_of_what_is_below_a_resource_is_told
     answers_are_not_posted_by_modern_clients
     answers_of_the_wrong_kind_are_refused_and_may_be_sent_again
     answers_to_nothing_are_ignored
@@ -202,9 +235,12 @@ transcripts! {
     base64_that_is_not_canonical_is_refused
     calls_that_can_be_asked_have_a_child_alone
     calls_that_can_be_asked_nothing_share_a_legacy_child
+    calls_that_share_keep_away_from_one_that_is_logged
     changed_tools_are_listed_again_for_parameter_headers
+    changes_within_50_ms_are_told_once
     clients_of_equal_capabilities_share_a_legacy_child
     discovery_is_answered_for_a_legacy_server
+    discovery_of_a_server_that_cannot_be_started_is_a_503
     discovery_passes_a_modern_child
     every_method_needs_a_session_that_exists
     get_and_delete_are_not_allowed_in_modern_revisions
@@ -222,11 +258,13 @@ transcripts! {
     in_json_mode_only_the_answer_comes
     in_json_mode_other_messages_wait_for_a_get
     in_sse_mode_a_modern_answer_is_a_stream
+    in_sse_mode_a_question_is_a_stream
     initialize_is_not_cancelled
     initialize_is_of_no_modern_revision
     initialize_takes_at_most_its_timeout
     initialize_with_an_unknown_session_is_answered_404
     integers_in_parameter_headers_are_equal_by_value
+    kept_logs_are_of_the_retrys_level
     legacy_error_codes_become_modern_ones
     line_ends_in_messages_become_spaces
     lines_that_are_no_messages_are_passed_over
@@ -262,6 +300,7 @@ transcripts! {
     sessions_do_not_see_each_other
     so_many_calls_that_can_be_asked_run_at_a_time
     so_many_calls_wait_for_their_users
+    so_many_children_are_one_principals
     tasks_do_not_cross_the_eras
     tasks_pass_a_modern_child
     the_answer_longest_alone_is_given_up_first
@@ -274,7 +313,10 @@ transcripts! {
     the_session_id_comes_with_the_answer_to_initialize
     there_are_so_many_children_for_modern_clients
     there_are_so_many_sessions
+    there_are_so_many_subscriptions
+    two_retries_of_one_round_are_one
     two_subscriptions_of_a_modern_child_are_apart
+    two_subscriptions_to_a_resource_are_one_at_the_child
     what_a_child_blames_on_headers_is_the_gateways_fault
     what_a_child_writes_before_it_ends_still_arrives
     what_comes_while_nobody_listens_is_kept
@@ -286,6 +328,7 @@ transcripts! {
     where_no_other_child_can_be_had_a_second_log_is_not_asked_for
     where_tools_cannot_be_listed_a_call_passes
     white_space_around_a_field_value_is_not_of_it
+    with_one_place_for_children_they_are_asked_one_after_the_other
     with_two_requests_a_log_goes_to_the_get_stream
     with_two_requests_and_no_get_stream_a_log_goes_to_the_newer
 }

@@ -113,7 +113,7 @@ impl ModernOnLegacy {
             id: number.to_string().into_bytes().into(),
             token: None,
             has_token: false,
-            ask: Ask::Other,
+            ask: if method == "initialize" { Ask::Removed } else { Ask::Other },
             whose: Whose::Own,
             began: now,
             alive: now,
@@ -372,12 +372,17 @@ impl Route for ModernOnLegacy {
     fn left(&mut self, stream: StreamId, now: Instant, out: &mut Vec<Routed>) {
         out.push(Routed::End(stream));
         let found = self.calls.iter().find(|(_, call)| call.stream == Some(stream));
-        let Some((number, whose)) = found.map(|(number, call)| (*number, call.whose)) else { return };
-        if whose == Whose::Leased {
-            return self.cancel_lease("the client closed the stream", now, out);
-        }
+        let Some((number, whose, ask)) = found.map(|(number, call)| (*number, call.whose, call.ask)) else { return };
+        let reason = match whose {
+            Whose::Leased => return self.cancel_lease("the client closed the stream", now, out),
+            Whose::Shared => "the client closed the stream",
+            Whose::Own => "timed out",
+        };
         self.calls.remove(&number);
-        out.push(Routed::ToChild(jsonrpc::cancellation(number, "the client closed the stream")));
+        // 2025-11-25, Cancellation, Behavior Requirements, 2: `initialize` is never cancelled.
+        if ask != Ask::Removed {
+            out.push(Routed::ToChild(jsonrpc::cancellation(number, reason)));
+        }
     }
 
     fn unasked(&mut self, _: &[u8]) -> Option<Vec<u8>> {
