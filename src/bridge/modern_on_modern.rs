@@ -134,6 +134,12 @@ impl ModernOnModern {
         }
     }
 
+    /// A call that goes on in the child, perhaps, and is nobody's: what the child logs for it is nobody's either.
+    fn abandon(&mut self, number: u64, now: Instant) -> Option<Call> {
+        self.logger.iter_mut().filter(|logger| logger.number == number).for_each(|logger| logger.left = Some(now));
+        self.calls.remove(&number)
+    }
+
     fn finish(&mut self, number: u64) -> Option<Call> {
         self.logger.take_if(|logger| logger.number == number);
         self.calls.remove(&number)
@@ -215,7 +221,9 @@ impl ModernOnModern {
     /// A frame of a subscription. The acknowledgement comes first (2026-07-28, Subscriptions, Acknowledgment).
     fn frame(&mut self, text: &[u8], envelope: &Envelope, subscription: Span, out: &mut Vec<Routed>) {
         let call = private_number(subscription.of(text)).and_then(|number| self.calls.get_mut(&number));
-        let Some(call) = call else { return out.push(Routed::Dropped("frame_without_listen")) };
+        let Some(call) = call.filter(|call| call.ask == Ask::Listen) else {
+            return out.push(Routed::Dropped("frame_without_listen"));
+        };
         let line = splice(text, &mut [(subscription, &call.id)], b"");
         match &mut call.early {
             Some(early) if envelope.is_method(text, "notifications/subscriptions/acknowledged") => {
@@ -252,10 +260,10 @@ impl Route for ModernOnModern {
         }
     }
 
-    fn line_lost(&mut self, why: &str, _: Instant, out: &mut Vec<Routed>) {
+    fn line_lost(&mut self, why: &str, now: Instant, out: &mut Vec<Routed>) {
         let mut numbers = self.calls.iter().filter(|(_, call)| call.ask != Ask::Listen).map(|(number, _)| *number);
         let (Some(only), None) = (numbers.next(), numbers.next()) else { return };
-        let Some(call) = self.finish(only) else { return };
+        let Some(call) = self.abandon(only, now) else { return };
         let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, why, None);
         out.push(Routed::Event(call.stream, EventKind::Answer, error));
     }
@@ -271,7 +279,7 @@ impl Route for ModernOnModern {
         };
         let late: Vec<u64> = self.calls.iter().filter(|(_, call)| is_late(call)).map(|(number, _)| *number).collect();
         for number in late {
-            let Some(call) = self.finish(number) else { continue };
+            let Some(call) = self.abandon(number, now) else { continue };
             let text = if call.ask == Ask::Listen { "the server did not acknowledge within 5 s" } else { jsonrpc::LATE };
             out.push(Routed::Expired(if call.ask == Ask::Listen { "acknowledge" } else { "request" }));
             let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, text, None);
@@ -298,8 +306,7 @@ impl Route for ModernOnModern {
         out.push(Routed::End(stream));
         let number = self.calls.iter().find(|(_, call)| call.stream == stream).map(|(number, _)| *number);
         if let Some(number) = number {
-            let is_own = self.calls.remove(&number).is_some_and(|call| call.is_own);
-            self.logger.iter_mut().filter(|logger| logger.number == number).for_each(|logger| logger.left = Some(now));
+            let is_own = self.abandon(number, now).is_some_and(|call| call.is_own);
             let reason = if is_own { "timed out" } else { "the client closed the stream" };
             out.push(Routed::ToChild(jsonrpc::cancellation(number, reason)));
         }

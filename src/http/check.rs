@@ -101,6 +101,7 @@ fn head<B>(http: &Http, request: &Request<B>) -> Result<(), Refusal> {
         Verb::GET if !accepts.event_stream => Err(Refusal::NotAcceptable("Client must accept text/event-stream")),
         Verb::GET | Verb::DELETE => Ok(()),
         Verb::OPTIONS if fields.contains_key(http::header::ORIGIN) => Ok(()),
+        _ if envelope::is_modern(fields) => Err(Refusal::NotAModernMethod),
         _ => Err(Refusal::MethodNotAllowed),
     }
 }

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
-use super::member::{Key, Member, Own, ask_own};
+use super::member::{Key, Member, Own, Wanted, answer_own, post_own};
 use super::modern::{NotTaken, Taken};
 use super::{NoChild, Pool};
 use crate::bridge::Asked;
@@ -61,11 +61,7 @@ struct Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.member.holders.fetch_sub(1, Ordering::Relaxed);
-        let (member, uris) = (Arc::clone(&self.member), std::mem::take(&mut self.uris));
-        if !uris.is_empty() && member.link.end_reason().is_none() {
-            // Detached on purpose: whoever lets go does not wait for the child.
-            drop(tokio::spawn(async move { unsubscribe(&member, &uris).await }));
-        }
+        unsubscribe(&self.member, &self.uris);
     }
 }
 
@@ -252,48 +248,61 @@ impl Pool {
     }
 }
 
-/// Holds a child for a subscription, and those of the resources that it lets us subscribe to.
+/// Holds a child for a subscription, and those of the resources that it lets us subscribe to. Safe to drop.
 async fn hold(member: &Arc<Member<ModernOnLegacy>>, uris: Vec<String>) -> Hold {
     member.holders.fetch_add(1, Ordering::Relaxed);
-    let mut hold = Hold { member: Arc::clone(member), uris: Vec::new() };
-    let mut counts = member.resources.lock().await;
-    let mut asked = tokio::task::JoinSet::new();
-    for uri in uris {
-        match counts.get_mut(&uri) {
-            Some(count) => {
-                *count += 1;
-                hold.uris.push(uri);
-            }
-            None => {
-                let link = Arc::clone(&member.link);
-                asked.spawn(async move {
-                    let params = serde_json::json!({ "uri": uri }).to_string();
-                    let own = ask_own(&link, "resources/subscribe", &params, SUBSCRIBE).await;
-                    matches!(own, Own::Result(_)).then_some(uri)
-                });
-            }
-        }
+    let outcomes: Vec<_> = uris.iter().map(|uri| subscribe(member, uri)).collect();
+    let mut hold = Hold { member: Arc::clone(member), uris };
+    let mut refused = Vec::new();
+    for (uri, mut outcome) in hold.uris.iter().zip(outcomes) {
+        let is_subscribed = outcome.wait_for(Option::is_some).await.is_ok_and(|outcome| *outcome == Some(true));
+        refused.extend((!is_subscribed).then(|| uri.clone()));
     }
-    while let Some(subscribed) = asked.join_next().await {
-        if let Ok(Some(uri)) = subscribed {
-            counts.insert(uri.clone(), 1);
-            hold.uris.push(uri);
-        }
-    }
-    hold.uris.sort_unstable();
+    hold.uris.retain(|uri| !refused.contains(uri));
+    unsubscribe(member, &refused);
     hold
 }
 
-async fn unsubscribe(member: &Arc<Member<ModernOnLegacy>>, uris: &[String]) {
-    let mut counts = member.resources.lock().await;
+/// Wants a resource: who is the first asks the child, who comes later hears the same answer.
+fn subscribe(member: &Member<ModernOnLegacy>, uri: &str) -> watch::Receiver<Option<bool>> {
+    let mut resources = member.resources.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(wanted) = resources.get_mut(uri) {
+        wanted.count += 1;
+        return wanted.outcome.clone();
+    }
+    let (done, outcome) = watch::channel(None);
+    resources.insert(uri.to_owned(), Wanted { count: 1, outcome: outcome.clone() });
+    // Sent under the lock, so that the child hears of subscriptions in the order in which they were wanted.
+    let reader = post_own(&member.link, "resources/subscribe", &serde_json::json!({ "uri": uri }).to_string());
+    drop(resources);
+    drop(tokio::spawn(async move {
+        let own = match reader {
+            Some(reader) => answer_own(reader, SUBSCRIBE).await,
+            None => Own::Nothing,
+        };
+        let _ = done.send(Some(matches!(own, Own::Result(_)))); // nobody may want to know any more
+    }));
+    outcome
+}
+
+/// Wants resources no longer; the child hears of those that nobody wants.
+fn unsubscribe(member: &Member<ModernOnLegacy>, uris: &[String]) {
+    let mut resources = member.resources.lock().unwrap_or_else(PoisonError::into_inner);
     for uri in uris {
-        let Some(count) = counts.get_mut(uri) else { continue };
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(uri);
-            let params = serde_json::json!({ "uri": uri }).to_string();
-            // What it answers changes nothing.
-            let _ = ask_own(&member.link, "resources/unsubscribe", &params, SUBSCRIBE).await;
+        let Some(wanted) = resources.get_mut(uri) else { continue };
+        wanted.count -= 1;
+        if wanted.count > 0 {
+            continue;
+        }
+        let was_refused = *wanted.outcome.borrow() == Some(false);
+        resources.remove(uri);
+        if was_refused || member.link.end_reason().is_some() {
+            continue;
+        }
+        let params = serde_json::json!({ "uri": uri }).to_string();
+        if let Some(reader) = post_own(&member.link, "resources/unsubscribe", &params) {
+            // What it answers changes nothing; nobody waits for it.
+            drop(tokio::spawn(async move { drop(answer_own(reader, SUBSCRIBE).await) }));
         }
     }
 }

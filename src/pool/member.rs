@@ -1,11 +1,12 @@
 //! A child that modern clients share: its link, and what is known of it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::bridge::capabilities::Capabilities;
@@ -56,8 +57,15 @@ pub(crate) struct Member<R> {
     retired: AtomicBool,
     /// Subscriptions that hear of its resources.
     pub(super) holders: AtomicUsize,
-    /// How many of them want each resource.
-    pub(super) resources: tokio::sync::Mutex<HashMap<String, usize>>,
+    /// The resources that they want.
+    pub(super) resources: Mutex<HashMap<String, Wanted>>,
+}
+
+/// A resource of a child that somebody wants to hear of.
+pub(super) struct Wanted {
+    pub(super) count: usize,
+    /// Whether the child let us subscribe, once it has said so.
+    pub(super) outcome: watch::Receiver<Option<bool>>,
 }
 
 /// What the child answered a request of the gateway's own.
@@ -77,7 +85,7 @@ impl<R: Bridge> Member<R> {
             facts,
             retired: AtomicBool::new(false),
             holders: AtomicUsize::new(0),
-            resources: tokio::sync::Mutex::default(),
+            resources: Mutex::default(),
         }
     }
 
@@ -114,13 +122,24 @@ impl<R: Bridge> Member<R> {
 
 /// Asks a child on the gateway's own behalf.
 pub(super) async fn ask_own<R: Bridge>(link: &Arc<Link<R>>, method: &str, params: &str, patience: Duration) -> Own {
+    match post_own(link, method, params) {
+        Some(reader) => answer_own(reader, patience).await,
+        None => Own::Nothing,
+    }
+}
+
+/// Sends such a request.
+pub(super) fn post_own<R: Bridge>(link: &Arc<Link<R>>, method: &str, params: &str) -> Option<Reader> {
     let cursor = link.with(|state, _| {
         let now = Instant::now();
         state.post_request(b"0", None, now, |router, stream| router.own_request(method, params, stream, now))
     });
-    let Ok(cursor) = cursor else { return Own::Nothing };
     link.metrics.message_to_child_counted(Kind::Request);
-    let reader = Reader::new(Arc::<Link<R>>::clone(link), cursor);
+    Some(Reader::new(Arc::<Link<R>>::clone(link), cursor.ok()?))
+}
+
+/// Waits for its answer.
+pub(super) async fn answer_own(reader: Reader, patience: Duration) -> Own {
     let Ok(Some(answer)) = timeout(patience, reader.answer()).await else { return Own::Nothing };
     let Ok(envelope) = jsonrpc::read(&answer) else { return Own::Nothing };
     match (envelope.result, envelope.error) {

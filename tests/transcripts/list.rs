@@ -36,6 +36,7 @@ transcripts! {
     a_call_that_was_never_sent_is_not_cancelled
     a_call_whose_client_does_not_come_back_is_given_up
     a_call_whose_client_was_asked_takes_no_running_ones_place
+    a_call_whose_questions_were_all_taken_back_goes_on
     a_cancellation_of_no_call_is_dropped
     a_cancellation_of_two_calls_is_dropped
     a_cancelled_call_ends_after_2_seconds
@@ -53,6 +54,7 @@ transcripts! {
     a_child_that_does_not_subscribe_holds_up_no_acknowledgement
     a_child_that_ends_before_it_answers_initialize_is_told_as_503
     a_child_that_ends_ends_its_session
+    a_child_that_ends_while_questions_are_gathered_answers_with_an_error
     a_child_that_modern_clients_leave_alone_ends
     a_child_that_refuses_initialize_opens_no_session
     a_child_that_stays_is_ended_by_signals
@@ -64,6 +66,7 @@ transcripts! {
     a_client_that_leaves_during_initialize_leaves_no_child
     a_client_that_leaves_its_retry_cancels
     a_client_that_leaves_the_queue_takes_no_place
+    a_client_that_leaves_while_its_subscription_moves_holds_nothing
     a_client_that_leaves_while_its_user_is_elsewhere_sends_no_call
     a_client_that_leaves_while_questions_are_gathered_cancels
     a_client_that_leaves_while_the_level_is_set_frees_the_child
@@ -82,6 +85,7 @@ transcripts! {
     a_late_modern_answer_is_taken
     a_legacy_child_is_told_what_the_client_can_do
     a_legacy_child_of_an_older_revision_is_bridged_too
+    a_legacy_child_of_an_unknown_revision_is_not_bridged
     a_legacy_child_sees_no_modern_envelope
     a_legacy_child_that_ends_answers_modern_calls_with_an_error
     a_legacy_child_that_refuses_initialize_is_told_as_503
@@ -111,6 +115,7 @@ transcripts! {
     a_modern_call_passes_a_modern_child_unchanged
     a_modern_child_may_not_ask
     a_modern_child_that_ends_answers_its_calls_with_an_error
+    a_modern_child_that_refuses_discovery_is_told_as_503
     a_modern_childs_state_comes_back_to_it
     a_modern_childs_state_is_refused_where_it_is_not_good
     a_modern_client_that_closes_its_stream_cancels
@@ -125,6 +130,7 @@ transcripts! {
     a_modern_request_says_its_version_and_capabilities
     a_modern_server_need_know_no_initialize
     a_name_may_come_as_base64
+    a_name_that_looks_encoded_is_encoded
     a_notification_is_answered_202_once_it_is_queued
     a_page_of_an_allowed_origin_may_ask_first
     a_page_of_an_allowed_origin_may_read_the_session_id
@@ -133,9 +139,13 @@ transcripts! {
     a_post_must_accept_json_and_event_streams
     a_post_must_say_that_it_is_json
     a_question_after_15_seconds_ends_the_stream
+    a_question_after_progress_ends_the_stream
     a_question_becomes_an_input_request
+    a_question_before_the_first_call_is_asked_in_it
     a_question_comes_on_the_stream_of_its_call
+    a_question_ends_with_the_child_that_asked_it
     a_question_in_the_only_shared_call_is_a_missing_capability
+    a_question_is_taken_back_by_its_own_id
     a_question_makes_a_plain_call_a_stream
     a_question_outside_any_call_may_be_taken_back
     a_question_outside_any_call_that_was_not_declared_is_refused
@@ -149,7 +159,9 @@ transcripts! {
     a_quick_answer_is_plain_json
     a_quiet_stream_says_something_every_15_seconds
     a_request_of_neither_era_is_answered_so_that_its_client_can_tell
+    a_request_that_names_nothing_has_no_name_to_repeat
     a_resource_may_be_asked_about_too
+    a_resource_that_is_named_twice_is_subscribed_to_once
     a_result_before_a_question_is_asked_ends_the_call
     a_result_that_came_meanwhile_is_kept_for_the_client
     a_resumed_stream_goes_on_live
@@ -161,8 +173,11 @@ transcripts! {
     a_server_cancels_nothing_but_subscriptions
     a_server_of_legacy_versions_only_is_a_legacy_one
     a_server_that_answers_neither_question_is_told_as_503
+    a_server_that_asks_before_it_lists_its_tools_is_not_waited_for
     a_server_that_does_not_tell_of_its_user_is_asked_again_after_30_seconds
     a_server_that_ends_at_discovery_is_a_legacy_one
+    a_server_that_failed_is_asked_again
+    a_server_that_says_nothing_at_all_is_told_as_503
     a_server_that_says_nothing_to_discovery_is_a_legacy_one
     a_session_has_one_get_stream
     a_session_has_so_many_calls_in_flight
@@ -170,9 +185,11 @@ transcripts! {
     a_shared_child_has_so_many_calls_in_flight
     a_slow_modern_answer_becomes_a_stream_after_15_seconds
     a_slow_server_is_waited_for_twice_as_long_as_it_took
+    a_slow_subscription_holds_up_no_other
     a_spare_child_serves_a_modern_client
     a_state_is_good_for_its_own_call_only
     a_state_of_a_modern_child_that_ended_goes_to_another
+    a_state_where_no_question_may_be_asked_passes_a_modern_child
     a_stream_ends_after_its_answer
     a_stream_for_2025_11_25_begins_with_a_priming_event
     a_stream_has_the_fields_that_proxies_need
@@ -200,6 +217,7 @@ transcripts! {
     accept_is_read_as_http_says
     after_100_ms_a_stream_begins
     all_pages_of_tools_are_read_for_parameter_headers
+    an_answer_counts_once
     an_answer_for_json_is_not_kept
     an_answer_is_given_once
     an_answer_that_nobody_read_is_kept
@@ -220,6 +238,7 @@ transcripts! {
     an_unanswered_call_ends_after_5_minutes
     an_unanswered_modern_call_ends_after_5_minutes
     an_unanswered_question_ends_after_10_minutes
+    an_unanswered_shared_call_of_a_modern_client_ends_after_5_minutes
     an_unknown_agreed_revision_is_no_newer_one
     an_unknown_log_level_is_invalid
     an_unknown_method_is_a_404
@@ -227,6 +246,7 @@ transcripts! {
     an_unknown_modern_revision_is_answered_with_those_we_speak
     an_unknown_revision_is_answered_400
     an_unknown_session_is_answered_404
+    an_unlisted_tool_is_looked_for_once_a_second
     an_update_of_what_is_below_a_resource_is_told
     answers_are_not_posted_by_modern_clients
     answers_of_the_wrong_kind_are_refused_and_may_be_sent_again
@@ -261,6 +281,7 @@ transcripts! {
     in_sse_mode_a_question_is_a_stream
     initialize_is_not_cancelled
     initialize_is_of_no_modern_revision
+    initialize_of_a_childs_own_is_not_cancelled
     initialize_takes_at_most_its_timeout
     initialize_with_an_unknown_session_is_answered_404
     integers_in_parameter_headers_are_equal_by_value
@@ -297,6 +318,7 @@ transcripts! {
     questions_are_gathered_for_150_ms_at_most
     questions_that_come_together_are_asked_together
     questions_with_1_and_quoted_1_are_two
+    resources_are_let_go_at_once
     sessions_do_not_see_each_other
     so_many_calls_that_can_be_asked_run_at_a_time
     so_many_calls_wait_for_their_users
@@ -314,6 +336,8 @@ transcripts! {
     there_are_so_many_children_for_modern_clients
     there_are_so_many_sessions
     there_are_so_many_subscriptions
+    tools_are_listed_again_before_a_mismatch_is_told
+    two_children_that_tell_of_one_resource_are_told_once
     two_retries_of_one_round_are_one
     two_subscriptions_of_a_modern_child_are_apart
     two_subscriptions_to_a_resource_are_one_at_the_child

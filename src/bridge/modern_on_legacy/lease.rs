@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::questions::Question;
-use super::{Call, ModernOnLegacy, Stray, Whose, messages};
+use super::strays::Stray;
+use super::{Call, ModernOnLegacy, Whose, messages};
 use crate::bridge::Asked;
 use crate::bridge::capabilities::Declared;
 use crate::link::route::{Notice, Place, Routed};
@@ -99,7 +100,7 @@ impl Lease {
     }
 
     /// What the child is told of questions that nobody answers.
-    fn refuse_questions(&mut self, text: &str, out: &mut Vec<Routed>) {
+    pub(super) fn refuse_questions(&mut self, text: &str, out: &mut Vec<Routed>) {
         out.extend(self.questions.drain(..).map(|question| Routed::ToChild(question.refused(text))));
     }
 }
@@ -108,7 +109,7 @@ impl ModernOnLegacy {
     /// Takes the lease, if it is free, for a call that may be asked. Gives the place back if it is not.
     pub(crate) fn take_lease(&mut self, lease: u64, asked: &Asked<'_>, declared: Declared, place: Place) -> Result<(), Place> {
         // Nobody else may be asked meanwhile, and nobody else's logs may come.
-        if self.lease.is_some() || self.shared_asking().next().is_some() {
+        if self.lease.is_some() || self.shared_asking().next().is_some() || !self.ghosts.is_empty() {
             return Err(place);
         }
         self.lease = Some(Lease {

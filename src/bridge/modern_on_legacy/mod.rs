@@ -3,13 +3,13 @@
 //! call's life, `questions` and `messages` are the shapes.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use self::lease::{Lease, Phase};
 use self::questions::Question;
 use self::resend::Resend;
+use self::strays::Stray;
 use super::capabilities::{Capabilities, Declared};
 use super::discover::Facts;
 use super::ticket::Sealer;
@@ -29,11 +29,7 @@ mod messages;
 pub(crate) mod parked;
 mod questions;
 pub(crate) mod resend;
-
-/// A question outside any call waits so long for one, and so long where something else seems to wait for its answer.
-const STRAY: Duration = Duration::from_secs(30);
-const STRAY_IN_THE_WAY: Duration = Duration::from_secs(2);
-const MAX_STRAYS: usize = 16;
+mod strays;
 
 /// Who waits for an answer of the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,17 +56,13 @@ struct Call {
     alive: Instant,
 }
 
-/// A question that came while no call could be asked.
-struct Stray {
-    question: Question,
-    at: Instant,
-}
-
 pub(crate) struct ModernOnLegacy {
     calls: HashMap<u64, Call>,
     next: u64,
     lease: Option<Lease>,
     strays: Vec<Stray>,
+    /// Calls that could be asked something, shared and given up: what the child still says for them is nobody's.
+    ghosts: HashMap<u64, Instant>,
     resends: VecDeque<Resend>,
     /// Elicitation ids whose user has been where the child sent them, the latest last.
     completed: VecDeque<String>,
@@ -90,6 +82,7 @@ impl ModernOnLegacy {
             next: 1,
             lease: None,
             strays: Vec::new(),
+            ghosts: HashMap::new(),
             resends: VecDeque::new(),
             completed: VecDeque::new(),
             level: None,
@@ -152,7 +145,8 @@ impl ModernOnLegacy {
     fn answer(&mut self, text: &[u8], envelope: &Envelope, now: Instant, out: &mut Vec<Routed>) {
         let number = envelope.id.and_then(|id| private_number(id.of(text)));
         let Some((number, call)) = number.and_then(|number| Some((number, self.calls.remove(&number)?))) else {
-            return out.push(Routed::Dropped("answer_without_call"));
+            let ghost = number.and_then(|number| self.ghosts.remove(&number));
+            return out.push(Routed::Dropped(ghost.map_or("answer_without_call", |_| "answer_of_cancelled_call")));
         };
         match (call.whose, call.stream) {
             (Whose::Leased, _) => self.lease_answered(number, &call, text, envelope, now, out),
@@ -216,7 +210,7 @@ impl ModernOnLegacy {
             (Some(stream), Phase::Running | Phase::Gathering { .. }) => {
                 out.push(Routed::Event(stream, EventKind::Notification, splice(text, &mut [], b"")));
             }
-            (_, Phase::Parked { .. }) => lease.keep_log(level, text, out),
+            (_, Phase::Parked { .. }) if lease.number.is_some() => lease.keep_log(level, text, out),
             _ => out.push(Routed::Dropped("log_for_nobody")),
         }
     }
@@ -256,54 +250,6 @@ impl ModernOnLegacy {
         }
     }
 
-    /// A question that belongs to no call that could be asked.
-    fn stray(&mut self, question: Question, now: Instant, out: &mut Vec<Routed>) {
-        let sharing: Vec<u64> = self.shared_asking().take(2).collect();
-        match (sharing.first().copied(), sharing.get(1)) {
-            (Some(only), None) => {
-                out.push(Routed::ToChild(question.not_declared()));
-                if let Some(call) = self.calls.remove(&only)
-                    && let Some(stream) = call.stream
-                {
-                    out.push(Routed::Event(stream, EventKind::Answer, question.missing_capability(&call.id)));
-                    out.push(Routed::ToChild(jsonrpc::cancellation(only, "the client cannot be asked")));
-                }
-            }
-            (None, _) if question.is_declared(self.declared) && self.strays.len() < MAX_STRAYS => {
-                self.strays.push(Stray { question, at: now });
-            }
-            _ => {
-                out.push(Routed::Dropped("question_for_nobody"));
-                out.push(Routed::ToChild(question.not_declared()));
-            }
-        }
-    }
-
-    /// Calls that could be asked something by a server that does not look at what was declared.
-    fn shared_asking(&self) -> impl Iterator<Item = u64> {
-        let asking = |call: &Call| call.whose == Whose::Shared && call.ask.may_ask();
-        self.calls.iter().filter(move |(_, call)| asking(call)).map(|(number, _)| *number)
-    }
-
-    /// Whether a call that may share could go on here: nothing that is asked or logged may be taken for another's.
-    pub(crate) fn may_share(&self, ask: Ask) -> bool {
-        self.lease.is_none() || !ask.may_ask()
-    }
-
-    fn refuse_strays(&mut self, now: Instant, out: &mut Vec<Routed>) {
-        let since = |then: Instant| now.saturating_duration_since(then);
-        let is_stuck = self.calls.values().any(|call| call.whose != Whose::Leased && since(call.alive) >= STRAY_IN_THE_WAY);
-        let patience = if is_stuck { STRAY_IN_THE_WAY } else { STRAY };
-        self.strays.retain(|stray| {
-            let keep = since(stray.at) < patience;
-            if !keep {
-                out.push(Routed::Expired("stray_question"));
-                out.push(Routed::ToChild(stray.question.refused("no call came that the client could be asked in")));
-            }
-            keep
-        });
-    }
-
     fn is_late(&self, call: &Call, now: Instant) -> bool {
         let since = |then: Instant| now.saturating_duration_since(then);
         since(call.alive) >= self.patience.request || since(call.began) >= self.patience.hard
@@ -330,21 +276,23 @@ impl Route for ModernOnLegacy {
         if call.whose == Whose::Leased {
             return self.cancel_lease("its line was too long", now, out);
         }
-        self.calls.remove(&only);
+        self.give_up_shared(only, now);
     }
 
     fn tick(&mut self, now: Instant, out: &mut Vec<Routed>) {
         let late = |(number, call): (&u64, &Call)| (call.whose != Whose::Leased && self.is_late(call, now)).then_some(*number);
         let late: Vec<u64> = self.calls.iter().filter_map(late).collect();
         for number in late {
-            let Some(call) = self.calls.remove(&number) else { continue };
+            let Some(call) = self.give_up_shared(number, now) else { continue };
             out.push(Routed::Expired("request"));
             if let Some(stream) = call.stream {
                 let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, jsonrpc::LATE, None);
                 out.push(Routed::Event(stream, EventKind::Answer, error));
             }
-            out.push(Routed::ToChild(jsonrpc::cancellation(number, "timed out")));
+            out.extend((call.ask != Ask::Removed).then(|| Routed::ToChild(jsonrpc::cancellation(number, "timed out"))));
         }
+        let grace = self.patience.grace;
+        self.ghosts.retain(|_, since| now.saturating_duration_since(*since) < grace);
         self.refuse_strays(now, out);
         self.expire_resends(now, out);
         self.lease_tick(now, out);
@@ -378,7 +326,7 @@ impl Route for ModernOnLegacy {
             Whose::Shared => "the client closed the stream",
             Whose::Own => "timed out",
         };
-        self.calls.remove(&number);
+        self.give_up_shared(number, now);
         // 2025-11-25, Cancellation, Behavior Requirements, 2: `initialize` is never cancelled.
         if ask != Ask::Removed {
             out.push(Routed::ToChild(jsonrpc::cancellation(number, reason)));

@@ -71,8 +71,13 @@ impl ModernOnLegacy {
             let question = lease.questions.remove(undeclared);
             out.push(Routed::ToChild(question.not_declared()));
             out.push(Routed::Event(stream, EventKind::Answer, question.missing_capability(asked.id.1)));
+            let is_sent = lease.number.is_some();
             self.lease = Some(lease);
-            return self.cancel_lease("the client cannot be asked", now, out);
+            return if is_sent {
+                self.cancel_lease("the client cannot be asked", now, out);
+            } else {
+                self.drop_unsent(out);
+            };
         }
         let parked = lease.phase;
         lease.phase = if lease.questions.is_empty() { Phase::Running } else { Phase::Gathering { first: now, last: now } };
@@ -97,6 +102,14 @@ impl ModernOnLegacy {
             out.push(Routed::Alarm(now + QUIET));
         }
         self.lease = Some(lease);
+    }
+
+    /// A call that waited for its user before it was sent, and never is.
+    fn drop_unsent(&mut self, out: &mut Vec<Routed>) {
+        if let Some(lease) = &mut self.lease {
+            lease.refuse_questions("the call was given up", out);
+        }
+        self.free(out);
     }
 
     /// What a call that ended while it was parked is answered with.
