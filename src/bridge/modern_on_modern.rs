@@ -19,6 +19,10 @@ use crate::protocol::scan::Span;
 use crate::protocol::splice::{private_number, splice};
 use crate::protocol::sse::StreamId;
 
+/// After a cancellation a server must say nothing more for the call (2026-07-28, stdio, Cancellation); what it wrote meanwhile
+/// takes so long to arrive.
+const FADE: Duration = Duration::from_secs(1);
+const MAX_FADING: usize = 64;
 /// How long a child may take to acknowledge a subscription, and how much may come before that.
 const ACKNOWLEDGE: Duration = Duration::from_secs(5);
 const EARLY_FRAMES: usize = 64;
@@ -38,24 +42,20 @@ struct Call {
     early: Option<Vec<Vec<u8>>>,
 }
 
-/// The one call that asked for logs: stdio does not say whose a log message is.
-struct Logger {
-    number: u64,
-    /// Since when its client is gone. What the child still says for it is nobody else's, until it has ended.
-    left: Option<Instant>,
-}
-
 pub(crate) struct ModernOnModern {
     calls: HashMap<u64, Call>,
     next: u64,
-    logger: Option<Logger>,
+    /// The one call in flight that asked for logs: stdio does not say whose a log message is.
+    logger: Option<u64>,
+    /// Calls that had asked for logs and were given up, and when: what is still on its way for them is nobody's.
+    fading: Vec<(u64, Instant)>,
     sealer: Sealer,
     patience: Patience,
 }
 
 impl ModernOnModern {
     pub(crate) fn new(sealer: Sealer, patience: Patience) -> Self {
-        ModernOnModern { calls: HashMap::new(), next: 1, logger: None, sealer, patience }
+        ModernOnModern { calls: HashMap::new(), next: 1, logger: None, fading: Vec::new(), sealer, patience }
     }
 
     /// Whether a call that asks for logs can have them here.
@@ -89,7 +89,7 @@ impl ModernOnModern {
             _ => edits.extend(asked.token.map(|token| (token, private.as_bytes()))),
         }
         if asked.wants_logs() && keeps_level {
-            self.logger = Some(Logger { number, left: None });
+            self.logger = Some(number);
         }
         let call = Call {
             stream,
@@ -136,17 +136,21 @@ impl ModernOnModern {
 
     /// A call that goes on in the child, perhaps, and is nobody's: what the child logs for it is nobody's either.
     fn abandon(&mut self, number: u64, now: Instant) -> Option<Call> {
-        self.logger.iter_mut().filter(|logger| logger.number == number).for_each(|logger| logger.left = Some(now));
+        if self.logger.take_if(|logger| *logger == number).is_some() {
+            self.fading.truncate(MAX_FADING - 1);
+            self.fading.insert(0, (number, now));
+        }
         self.calls.remove(&number)
     }
 
     fn finish(&mut self, number: u64) -> Option<Call> {
-        self.logger.take_if(|logger| logger.number == number);
+        self.logger.take_if(|logger| *logger == number);
         self.calls.remove(&number)
     }
 
     fn answer(&mut self, text: &[u8], envelope: &Envelope, out: &mut Vec<Routed>) {
         let number = envelope.id.and_then(|id| private_number(id.of(text)));
+        self.fading.retain(|(fading, _)| Some(*fading) != number);
         let call = envelope.id.zip(number.and_then(|number| self.finish(number)));
         let Some((id, call)) = call else { return out.push(Routed::Dropped("answer_without_call")) };
         let mut edits: Vec<(Span, &[u8])> = vec![(id, &call.id)];
@@ -209,7 +213,9 @@ impl ModernOnModern {
                 }
             }
             _ if envelope.is_method(text, "notifications/message") => {
-                match self.logger.as_ref().and_then(|logger| self.calls.get(&logger.number)) {
+                self.fading.retain(|(_, since)| now.saturating_duration_since(*since) < FADE);
+                match self.logger.and_then(|logger| self.calls.get(&logger)) {
+                    Some(_) if !self.fading.is_empty() => out.push(Routed::Dropped("log_after_cancel")),
                     Some(call) => out.push(Routed::Event(call.stream, EventKind::Notification, splice(text, &mut [], b""))),
                     None => out.push(Routed::Dropped("log_for_nobody")),
                 }
@@ -271,7 +277,7 @@ impl Route for ModernOnModern {
     fn tick(&mut self, now: Instant, out: &mut Vec<Routed>) {
         let since = |then: Instant| now.saturating_duration_since(then);
         let patience = self.patience;
-        self.logger.take_if(|logger| logger.left.is_some_and(|left| since(left) >= patience.grace));
+        self.fading.retain(|(_, given_up)| since(*given_up) < FADE);
         let is_late = |call: &Call| match (call.ask, &call.early) {
             (Ask::Listen, Some(_)) => since(call.began) >= ACKNOWLEDGE,
             (Ask::Listen, None) => false,

@@ -34,6 +34,8 @@ transcripts! {
     a_call_that_needs_a_child_alone_waits_ten_seconds_for_one
     a_call_that_waits_for_its_user_keeps_its_child
     a_call_that_was_never_sent_is_not_cancelled
+    a_call_that_was_never_sent_may_be_given_back
+    a_call_waits_for_the_child_of_a_cancelled_one
     a_call_whose_client_does_not_come_back_is_given_up
     a_call_whose_client_was_asked_takes_no_running_ones_place
     a_call_whose_questions_were_all_taken_back_goes_on
@@ -43,12 +45,16 @@ transcripts! {
     a_cancelled_call_for_json_ends_after_2_seconds
     a_cancelled_call_is_cancelled_at_the_child
     a_cancelled_call_keeps_its_child_until_it_has_ended
+    a_cancelled_calls_grace_is_configured
+    a_cancelled_calls_logs_are_nobody_elses
     a_change_at_any_child_of_a_client_is_told
     a_child_beside_the_first_one_ends_after_a_minute
     a_child_can_take_its_question_back
     a_child_killed_by_a_signal_says_so
+    a_child_may_ask_only_so_much_at_once
     a_child_may_take_back_its_question_after_it_was_asked
     a_child_may_take_back_its_question_before_it_is_asked
+    a_child_that_closes_its_output_answers_modern_calls_with_an_error
     a_child_that_does_not_end_a_cancelled_call_is_ended
     a_child_that_does_not_read_is_told_as_503
     a_child_that_does_not_subscribe_holds_up_no_acknowledgement
@@ -75,6 +81,7 @@ transcripts! {
     a_deleted_session_ends_its_streams_and_its_child
     a_dual_server_serves_each_era_by_itself
     a_finished_stream_can_be_read_again
+    a_frame_of_no_subscription_is_nobodys
     a_gateway_that_stops_ends_subscriptions_to_legacy_servers_too
     a_gateway_that_stops_ends_subscriptions_with_their_result
     a_gateway_that_stops_gives_up_calls_whose_clients_were_asked
@@ -82,6 +89,7 @@ transcripts! {
     a_gateway_that_stops_waits_so_long
     a_get_must_accept_event_streams
     a_kept_result_is_kept_for_ten_minutes
+    a_late_calls_logs_are_nobody_elses
     a_late_modern_answer_is_taken
     a_legacy_child_is_told_what_the_client_can_do
     a_legacy_child_of_an_older_revision_is_bridged_too
@@ -118,9 +126,11 @@ transcripts! {
     a_modern_child_that_refuses_discovery_is_told_as_503
     a_modern_childs_state_comes_back_to_it
     a_modern_childs_state_is_refused_where_it_is_not_good
+    a_modern_client_may_accept_anything
     a_modern_client_that_closes_its_stream_cancels
     a_modern_client_that_has_its_answer_cancels_nothing
     a_modern_client_that_leaves_a_shared_child_cancels_its_own_call
+    a_modern_clients_ids_come_back_as_they_were_written
     a_modern_envelope_is_modern_in_a_session_too
     a_modern_field_may_not_stand_twice
     a_modern_header_makes_a_message_of_a_session_modern
@@ -134,6 +144,7 @@ transcripts! {
     a_notification_is_answered_202_once_it_is_queued
     a_page_of_an_allowed_origin_may_ask_first
     a_page_of_an_allowed_origin_may_read_the_session_id
+    a_parked_call_is_parked_for_as_long_as_is_configured
     a_parked_calls_time_does_not_run
     a_ping_of_the_child_reaches_the_client
     a_post_must_accept_json_and_event_streams
@@ -156,6 +167,7 @@ transcripts! {
     a_question_that_was_not_declared_is_a_missing_capability
     a_question_while_the_client_is_away_is_asked_when_it_is_back
     a_question_with_an_open_questions_id_is_refused
+    a_question_without_an_id_is_no_request
     a_quick_answer_is_plain_json
     a_quiet_stream_says_something_every_15_seconds
     a_request_of_neither_era_is_answered_so_that_its_client_can_tell
@@ -197,8 +209,10 @@ transcripts! {
     a_subscription_begins_with_its_acknowledgement
     a_subscription_ends_with_its_result
     a_subscription_ends_without_a_result_where_its_child_ends
+    a_subscription_hears_only_its_own_kind
     a_subscription_is_a_stream_in_json_mode_too
     a_subscription_moves_to_another_child
+    a_subscription_names_at_most_1024_resources
     a_subscription_says_what_it_wants
     a_subscription_takes_no_requests_logs
     a_subscription_that_a_modern_child_refuses_ends_with_its_error
@@ -210,10 +224,13 @@ transcripts! {
     a_subscription_whose_server_cannot_be_started_again_ends
     a_tool_with_bad_annotations_asks_for_no_headers
     a_trace_comes_to_the_child_in_meta
+    a_url_question_is_asked_without_its_id
     a_user_is_asked_again_for_the_places_that_were_not_answered
     a_user_may_be_sent_elsewhere_after_a_question
     a_user_who_does_not_go_elsewhere_has_declined
+    a_user_who_is_away_for_ten_minutes_has_not_come_back
     a_user_who_is_sent_elsewhere_comes_back
+    a_user_who_is_sent_nowhere_gets_an_error
     accept_is_read_as_http_says
     after_100_ms_a_stream_begins
     all_pages_of_tools_are_read_for_parameter_headers
@@ -224,9 +241,11 @@ transcripts! {
     an_answer_to_no_question_is_not_forwarded
     an_error_about_nothing_goes_to_the_get_stream
     an_error_that_names_a_modern_version_is_an_answer_to_discovery
+    an_escaped_envelope_is_an_envelope
     an_event_id_of_another_session_is_refused
     an_event_id_that_was_never_given_is_refused
     an_event_is_an_id_a_type_and_one_line_of_data
+    an_evicted_calls_child_is_ended_after_its_grace
     an_id_is_a_string_or_an_integer
     an_old_stream_is_ended_for_its_client_to_come_back
     an_older_clients_request_stream_is_not_ended_early
@@ -236,6 +255,7 @@ transcripts! {
     an_open_session_refuses_another_initialize
     an_open_subscription_keeps_its_child
     an_unanswered_call_ends_after_5_minutes
+    an_unanswered_call_that_can_be_asked_keeps_its_child
     an_unanswered_modern_call_ends_after_5_minutes
     an_unanswered_question_ends_after_10_minutes
     an_unanswered_shared_call_of_a_modern_client_ends_after_5_minutes
@@ -287,8 +307,11 @@ transcripts! {
     integers_in_parameter_headers_are_equal_by_value
     kept_logs_are_of_the_retrys_level
     legacy_error_codes_become_modern_ones
+    line_ends_between_modern_client_and_modern_child_become_spaces
     line_ends_in_messages_become_spaces
+    line_ends_in_modern_messages_become_spaces
     lines_that_are_no_messages_are_passed_over
+    lines_that_are_no_messages_end_no_modern_call
     list_changes_go_to_the_get_stream
     list_changes_ride_a_request_where_there_is_no_get_stream
     lists_run_beside_a_call_whose_client_was_asked
@@ -297,8 +320,10 @@ transcripts! {
     messages_pass_as_they_were_written
     methods_that_modern_revisions_removed_are_not_found
     modern_clients_share_a_modern_child
+    modern_params_are_an_object
     names_with_escapes_are_the_same_names
     no_progress_makes_a_call_endless
+    no_progress_makes_a_modern_call_endless
     no_state_is_added_to_a_modern_childs_questions
     nothing_is_served_beside_the_endpoint
     null_and_absent_values_have_no_parameter_header
@@ -308,12 +333,14 @@ transcripts! {
     one_large_answer_always_passes
     only_allowed_origins_are_served
     only_names_of_this_machine_are_served
+    only_post_is_allowed_in_modern_revisions
     other_methods_are_not_allowed
     parameter_headers_are_checked_before_the_child_sees_the_call
     progress_comes_under_the_clients_own_token
     progress_gives_a_call_more_time
     progress_of_a_modern_call_comes_on_its_stream
     progress_of_no_call_is_dropped
+    progress_that_nobody_asked_for_is_dropped
     progress_while_the_client_is_away_comes_with_its_retry
     questions_are_gathered_for_150_ms_at_most
     questions_that_come_together_are_asked_together
@@ -337,7 +364,9 @@ transcripts! {
     there_are_so_many_sessions
     there_are_so_many_subscriptions
     tools_are_listed_again_before_a_mismatch_is_told
+    two_calls_for_one_kind_of_child_start_one
     two_children_that_tell_of_one_resource_are_told_once
+    two_retries_of_a_user_sent_elsewhere_send_one_call
     two_retries_of_one_round_are_one
     two_subscriptions_of_a_modern_child_are_apart
     two_subscriptions_to_a_resource_are_one_at_the_child
