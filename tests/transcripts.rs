@@ -5,13 +5,16 @@
 //! # Comments. The first ones say which rule this is, and where it stands.
 //! flags: --response sse          further options of the gateway
 //!
-//! open 2025-11-25                initialize and initialized, by client and first child; the session's id is $S
-//! open 2025-06-18 as $T          another session, with the next child
+//! open 2025-11-25                initialize and initialized, by client and child; the session's id is $S
+//! open 2025-06-18 as $T          another session; each is with the next child that no step has named
 //!
 //! > a POST {"jsonrpc":…}         the client sends a request, called a, with this body, on a connection of its own
 //!     accept: text/plain         …with this field instead of the usual one (below); a second line of a name is a second field
 //!     -content-type              …without this field
 //!     target: /elsewhere         …to another place than /mcp
+//! > a ASK tools/call {"name":"t"}  the client sends a modern request, called a, with the id "a", these params and the modern
+//!                                envelope (what the params have of it stands), and the fields that repeat it; fields as above
+//! declare {"roots":{}}           modern clients declare these capabilities from here on; before, none
 //! cut a                          the client closes that connection
 //!
 //! < a 200                        the response to a has this status
@@ -22,6 +25,7 @@
 //! < a 200 stream                 …and is an event stream
 //! < a event {"jsonrpc":…}        the next event of the stream, in our exact shape, with this data…
 //! < a event $E {"jsonrpc":…}     …and this id
+//! < a message {"jsonrpc":…}      the next event of a stream without ids, with this data
 //! < a prime $E                   the next event has this id, asks to come back after a second, and has no data
 //! < a retry                      the next block only asks to come back after a second
 //! < a comment                    the next block is a keep-alive comment; all other expectations pass over comments
@@ -39,6 +43,11 @@
 //! child killed                   it ends by SIGKILL
 //! child gone                     its process is no more
 //! child none                     no child was started beyond those that were named before
+//! child up                       it answers the gateway's own initialize, and gets initialized; or its own server/discover
+//! child up {"logging":{}}        …and can do this, in place of tools, prompts and resources
+//! child lists                    it is asked for its tools, and lists one, t
+//! child lists [{"name":"x"}]     …or these
+//! probe                          two children are started: the next is asked server/discover, the one after it initialize
 //!
 //! clock +15s                     the clock, which stands still otherwise, moves by this at once (ms, s, m or h)
 //! stop                           the gateway is asked to stop
@@ -46,7 +55,8 @@
 //! ```
 //!
 //! Everything is compared as bytes. `$name` in an expectation captures what stands there, later it means that; `$_` is
-//! anything; `$$` is a dollar. `<<0d 0a>>` is those bytes, `<<78 * 300>>` is that byte 300 times.
+//! anything; `$$` is a dollar. `<<0d 0a>>` is those bytes, `<<78 * 300>>` is that byte 300 times. `$SERVER` is the `_meta` that
+//! names a child that was `up`.
 //!
 //! Usual fields: `host`, on POST `accept: application/json, text/event-stream` and `content-type: application/json`, on GET
 //! `accept: text/event-stream`, and once a session is open its `mcp-session-id` and, from 2025-06-18 on,

@@ -67,6 +67,11 @@ impl Asked<'_> {
         Span { start, end: start + slice.len() }
     }
 
+    /// The state that a retry brings, where there can be a retry.
+    pub(crate) fn retried_state(&self) -> Option<&[u8]> {
+        self.request.state.filter(|_| self.ask.may_ask())
+    }
+
     /// The answers that a retry brings, if they are an object.
     pub(crate) fn responses(&self) -> Option<&[u8]> {
         self.request.responses.filter(|(kind, _)| *kind == Value::Object).map(|(_, value)| value)

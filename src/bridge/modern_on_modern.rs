@@ -111,8 +111,8 @@ impl ModernOnModern {
         let number = self.next;
         self.next += 1;
         let id = number.to_string().into_bytes().into();
-        let call =
-            Call { stream, id, token: None, ask: Ask::Other, digest: [0; 32], began: now, alive: now, is_own: true, early: None };
+        let ask = if method == "server/discover" { Ask::Discover } else { Ask::Other };
+        let call = Call { stream, id, token: None, ask, digest: [0; 32], began: now, alive: now, is_own: true, early: None };
         self.calls.insert(number, call);
         format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{params}}}\n").into_bytes()
     }
@@ -312,9 +312,13 @@ impl Route for ModernOnModern {
         out.push(Routed::End(stream));
         let number = self.calls.iter().find(|(_, call)| call.stream == stream).map(|(number, _)| *number);
         if let Some(number) = number {
-            let is_own = self.abandon(number, now).is_some_and(|call| call.is_own);
+            let call = self.abandon(number, now);
+            let is_own = call.as_ref().is_some_and(|call| call.is_own);
             let reason = if is_own { "timed out" } else { "the client closed the stream" };
-            out.push(Routed::ToChild(jsonrpc::cancellation(number, reason)));
+            // A child that has not said what it is may take a message without an envelope for a legacy one.
+            if !(is_own && call.is_some_and(|call| call.ask == Ask::Discover)) {
+                out.push(Routed::ToChild(jsonrpc::cancellation(number, reason)));
+            }
         }
     }
 

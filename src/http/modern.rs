@@ -67,7 +67,11 @@ pub(crate) async fn ask(http: &Http, modern: &Modern, cut: Option<Arc<Notify>>) 
     };
     let span = debug_span!("call", method = %modern.posted.envelope.method_name(text));
     let answered = async {
-        let went = if era.is_modern {
+        // A call that waits in a legacy child goes on there, whatever has become known of the server since.
+        let is_parked = http.server.pool.is_parked(&Principal::Anonymous, &asked);
+        let went = if is_parked && era.is_modern {
+            to_parked(http, &asked, cut).await
+        } else if era.is_modern {
             to_modern(http, &asked, &modern.fields, cut).await
         } else {
             to_legacy(http, &asked, &modern.fields, cut).await
@@ -82,7 +86,9 @@ pub(crate) async fn ask(http: &Http, modern: &Modern, cut: Option<Arc<Notify>>) 
 
 async fn to_modern(http: &Http, asked: &Asked<'_>, fields: &HeaderMap, cut: Option<Arc<Notify>>) -> Result<Went, Refusal> {
     let pool = &http.server.pool;
-    check_tool(http, asked, true, fields).await?;
+    if let Some(answer) = check_tool(http, asked, true, fields).await? {
+        return Ok(answer);
+    }
     let taken = pool.ask_modern(&Principal::Anonymous, asked, cut).await;
     taken.map(Went::Taken).or_else(|why| not_taken(http, asked, why))
 }
@@ -104,30 +110,40 @@ async fn to_legacy(http: &Http, asked: &Asked<'_>, fields: &HeaderMap, cut: Opti
             pool.listen(&principal, asked, capabilities, filter, cut).await.map(Went::Taken)
         }
         _ => {
-            check_tool(http, asked, false, fields).await?;
-            match asked.request.state.filter(|_| asked.ask.may_ask()) {
-                None => pool.ask_legacy(&principal, asked, capabilities, cut).await.map(Went::Taken),
-                Some(state) => match pool.retry(&principal, asked, capabilities, state, cut).await {
-                    Ok(Resumed::Taken(taken)) => Ok(Went::Taken(taken)),
-                    Ok(Resumed::Answer(answer)) => Ok(Went::Answer(answer)),
-                    Ok(Resumed::Declined) => {
-                        Ok(Went::Answer(jsonrpc::error(Some(asked.id.1), INTERNAL_ERROR, "declined by the user", None)))
-                    }
-                    Err(why) => Err(why),
-                },
+            if let Some(answer) = check_tool(http, asked, false, fields).await? {
+                return Ok(answer);
             }
+            if asked.retried_state().is_some() {
+                return to_parked(http, asked, cut).await;
+            }
+            pool.ask_legacy(&principal, asked, capabilities, cut).await.map(Went::Taken)
         }
     };
     went.or_else(|why| not_taken(http, asked, why))
 }
 
-/// `Mcp-Param-*`, before any child sees the call.
-async fn check_tool(http: &Http, asked: &Asked<'_>, is_modern: bool, fields: &HeaderMap) -> Result<(), Refusal> {
+/// A retry: to the call that was parked.
+async fn to_parked(http: &Http, asked: &Asked<'_>, cut: Option<Arc<Notify>>) -> Result<Went, Refusal> {
+    let state = asked.retried_state().unwrap_or_default();
+    match http.server.pool.retry(&Principal::Anonymous, asked, capabilities(asked), state, cut).await {
+        Ok(Resumed::Taken(taken)) => Ok(Went::Taken(taken)),
+        Ok(Resumed::Answer(answer)) => Ok(Went::Answer(answer)),
+        Ok(Resumed::Declined) => Ok(Went::Answer(jsonrpc::error(Some(asked.id.1), INTERNAL_ERROR, "declined by the user", None))),
+        Err(why) => not_taken(http, asked, why),
+    }
+}
+
+/// `Mcp-Param-*`, before any child sees the call. Where there is no child, that is the answer.
+async fn check_tool(http: &Http, asked: &Asked<'_>, is_modern: bool, fields: &HeaderMap) -> Result<Option<Went>, Refusal> {
     if asked.ask != Ask::CallTool {
-        return Ok(());
+        return Ok(None);
     }
     let checked = http.server.pool.check_tool_headers(&Principal::Anonymous, capabilities(asked), is_modern, asked, fields);
-    checked.await.map_err(Refusal::HeaderMismatch)
+    match checked.await {
+        Ok(Ok(())) => Ok(None),
+        Ok(Err(mismatch)) => Err(Refusal::HeaderMismatch(mismatch)),
+        Err(why) => not_taken(http, asked, why.into()).map(Some),
+    }
 }
 
 fn capabilities<'a>(asked: &Asked<'a>) -> &'a [u8] {

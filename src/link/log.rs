@@ -180,8 +180,8 @@ impl Log {
             return Kept::No;
         }
         let cost = cost_of(bytes.len());
-        let alone = stream.unread_bytes == 0 && cost > self.cap();
-        let fits = self.make_room(cost, effects) || alone;
+        let alone = stream.unread_bytes == 0 && cost > self.cap;
+        let fits = self.make_room(id, cost, effects) || alone;
         // Making room may have forgotten the stream itself.
         let Some(stream) = self.streams.get_mut(&id) else { return Kept::No };
         let bytes = match (fits, kind) {
@@ -342,10 +342,6 @@ impl Log {
         Next::Gap(up_to, bytes)
     }
 
-    fn cap(&self) -> usize {
-        if self.is_shared { self.cap.saturating_mul(self.streams.len()) } else { self.cap }
-    }
-
     fn charge(&mut self, cost: usize) {
         self.bytes += cost;
         self.budget.add(cost);
@@ -358,11 +354,17 @@ impl Log {
 
     /// Whether it would fit if everything of this session were given up.
     fn can_fit(&self, cost: usize) -> bool {
-        cost <= self.cap() && self.budget.fits_instead_of(self.bytes, cost)
+        cost <= self.cap && self.budget.fits_instead_of(self.bytes, cost)
     }
 
-    fn fits(&self, cost: usize) -> bool {
-        self.bytes + cost <= self.cap() && self.budget.fits(cost)
+    fn fits(&self, id: StreamId, cost: usize) -> bool {
+        self.fits_cap(id, cost) && self.budget.fits(cost)
+    }
+
+    /// Whether the cap leaves room: that of all streams, or where they are different clients', the stream's own.
+    fn fits_cap(&self, id: StreamId, cost: usize) -> bool {
+        let used = if self.is_shared { self.streams.get(&id).map_or(0, |stream| stream.unread_bytes) } else { self.bytes };
+        used + cost <= self.cap
     }
 
     /// Forgets a stream, but not that it was there.

@@ -135,9 +135,13 @@ impl Pool {
         self.set_level(member, asked).await;
         let cursor = member.link.with(|state, effects| {
             let now = Instant::now();
-            state.admit_call(now)?;
-            // Another retry may have been faster, or the time is up.
-            if let Err(why) = check(&state.router) {
+            // The child may have died meanwhile, another retry been faster, or the time be up.
+            let admitted = match state.admit_call(now) {
+                Err(NotPosted::Ended) => Err(self.exhume(ticket)),
+                Err(why) => Err(why.into()),
+                Ok(()) => check(&state.router),
+            };
+            if let Err(why) = admitted {
                 effects.release(place);
                 return Err(why);
             }

@@ -228,6 +228,7 @@ impl Pool {
     }
 
     pub(crate) fn end_all(&self) {
+        self.starter.stop();
         self.starter.spares.close();
         self.legacy.all().iter().for_each(|member| member.link.end(EndReason::Shutdown));
         self.modern.all().iter().for_each(|member| member.link.end(EndReason::Shutdown));

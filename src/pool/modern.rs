@@ -84,7 +84,7 @@ impl Pool {
         cut: Option<Arc<Notify>>,
     ) -> Result<Taken, NotTaken> {
         let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
-        let ticket = match asked.request.state.filter(|_| asked.ask.may_ask()) {
+        let ticket = match asked.retried_state() {
             Some(state) => Some(self.open_ticket(principal, asked, state).ok_or(NotTaken::BadState)?),
             None => None,
         };
@@ -148,6 +148,12 @@ impl Pool {
             return Ok((member, true));
         }
         Ok((home, false))
+    }
+
+    /// Whether this is a retry of a call that waits for its user in a legacy child.
+    pub(crate) fn is_parked(&self, principal: &Principal, asked: &Asked<'_>) -> bool {
+        let ticket = asked.retried_state().and_then(|state| self.open_ticket(principal, asked, state));
+        ticket.is_some_and(|ticket| ticket.kind != TicketKind::Pass)
     }
 
     /// The ticket in a `requestState`, if it is good for this call of this principal.

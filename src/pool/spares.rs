@@ -108,7 +108,14 @@ pub(crate) async fn keep(starter: Arc<Starter>, count: usize) {
 async fn warm(starter: &Starter) -> Result<Child, NotStarted> {
     let mut child = starter.start().await?;
     let write = pipe::write(child.running.stdin.get_ref(), VecDeque::from([PING.to_vec()]));
-    let failure = if write == Written::All { up(&mut child).await } else { Some("it closed its input") };
+    let failure = if write == Written::All {
+        tokio::select! {
+            () = starter.stopped() => Some("the gateway stops"),
+            failure = up(&mut child) => failure,
+        }
+    } else {
+        Some("it closed its input")
+    };
     match failure {
         None => {
             debug!(pid = child.running.pid(), "a spare server process is up");

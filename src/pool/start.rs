@@ -34,7 +34,7 @@ impl Pool {
         let link = self.link(router, child, own, slot, &key.principal);
         let opening = Opening(Some(Arc::clone(&link)));
         let params = discover::initialize_params(key.capabilities.as_bytes());
-        let result = match ask_own(&link, "initialize", &params, self.limits.initialize_timeout).await {
+        let result = match self.hand_shake(&link, "initialize", &params).await {
             Own::Result(result) => result,
             Own::Error(error) => return Err(NoChild::OtherEra(format!("it refused initialize: {}", shown(&error)))),
             Own::Nothing => return Err(self.failed("no answer to initialize within --initialize-timeout")),
@@ -71,7 +71,7 @@ impl Pool {
         let link = self.link(router, child, own, slot, &key.principal);
         let opening = Opening(Some(Arc::clone(&link)));
         let params = discover::own_params(b"{}", "");
-        let facts = match ask_own(&link, "server/discover", &params, self.limits.initialize_timeout).await {
+        let facts = match self.hand_shake(&link, "server/discover", &params).await {
             Own::Result(result) if discover::is_mutual(&result) => Facts::of(&result),
             Own::Error(error) if discover::is_mutual_error(&error) => Facts::default(),
             Own::Result(other) | Own::Error(other) => {
@@ -87,6 +87,14 @@ impl Pool {
         opening.done();
         self.forget_if_ended(&member);
         Ok(member)
+    }
+
+    /// The first words of an era, answered in time; not waited for where the gateway stops.
+    async fn hand_shake<R: Bridge>(&self, link: &Arc<Link<R>>, method: &str, params: &str) -> Own {
+        tokio::select! {
+            own = ask_own(link, method, params, self.limits.initialize_timeout) => own,
+            () = self.starter.stopped() => Own::Nothing,
+        }
     }
 
     /// A link to that child, with its keeper.

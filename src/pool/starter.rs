@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::spares::Spares;
 use crate::child::Running;
@@ -38,6 +38,8 @@ pub(crate) struct Starter {
     spawner: Spawner,
     pub(crate) children: Arc<Semaphore>,
     pub(crate) spares: Spares,
+    /// The gateway stops: what is being started is not waited for.
+    stopping: watch::Sender<bool>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -51,7 +53,16 @@ impl Starter {
         metrics: Arc<Metrics>,
     ) -> Self {
         let children = Arc::new(Semaphore::new(max_children));
-        Starter { command, max_line, exposes_stderr, spawner, children, spares: Spares::default(), metrics }
+        Starter {
+            command,
+            max_line,
+            exposes_stderr,
+            spawner,
+            children,
+            spares: Spares::default(),
+            stopping: watch::Sender::new(false),
+            metrics,
+        }
     }
 
     /// A spare if there is one, else a new child.
@@ -80,6 +91,15 @@ impl Starter {
             }
             Err(error) => Err(NotStarted::Failed(error.to_string())),
         }
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    pub(super) async fn stopped(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
     pub(crate) fn has_room(&self) -> bool {

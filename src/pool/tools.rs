@@ -8,8 +8,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::Pool;
 use super::member::{Bridge, Key, Own, ask_own};
+use super::{NoChild, Pool};
 use crate::bridge::Asked;
 use crate::bridge::capabilities::Capabilities;
 use crate::bridge::discover;
@@ -68,8 +68,8 @@ impl Pool {
         is_modern: bool,
         asked: &Asked<'_>,
         fields: &HeaderMap,
-    ) -> Result<(), String> {
-        let Some(tool) = asked.request.name.and_then(object::string) else { return Ok(()) };
+    ) -> Result<Result<(), String>, NoChild> {
+        let Some(tool) = asked.request.name.and_then(object::string) else { return Ok(Ok(())) };
         let key = Key { principal: principal.clone(), capabilities: Capabilities::of(capabilities) };
         let slot = self.tools.slot(&key);
         let mut listed = slot.lock().await;
@@ -81,15 +81,9 @@ impl Pool {
             let headers = if is_modern {
                 let home = Key { principal: principal.clone(), capabilities: Capabilities::none() };
                 let params = |cursor: &str| discover::own_params(key.capabilities.as_bytes(), cursor);
-                match self.modern_home(&home).await {
-                    Ok(member) => list(&member.link, params).await,
-                    Err(_) => None,
-                }
+                list(&self.modern_home(&home).await?.link, params).await
             } else {
-                match self.legacy_home(&key).await {
-                    Ok(member) => list(&member.link, |cursor| format!("{{{cursor}}}")).await,
-                    Err(_) => None,
-                }
+                list(&self.legacy_home(&key).await?.link, |cursor| format!("{{{cursor}}}")).await
             };
             if headers.is_none() {
                 self.metrics.drop_counted("tools_not_listed");
@@ -99,7 +93,7 @@ impl Pool {
         }
         let headers = listed.headers.clone();
         drop(listed);
-        headers.map_or(Ok(()), |headers| check(&headers))
+        Ok(headers.map_or(Ok(()), |headers| check(&headers)))
     }
 }
 

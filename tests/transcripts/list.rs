@@ -27,12 +27,15 @@ transcripts! {
     a_body_must_be_utf_8
     a_body_that_is_not_a_message_is_answered_invalid_request
     a_body_that_is_not_json_is_answered_parse_error
+    a_call_after_an_unanswered_initialize_tries_again
     a_call_for_json_ends_after_5_minutes
     a_call_in_flight_keeps_a_session
     a_call_lost_while_its_client_was_asked_is_told_once
+    a_call_lost_while_its_retry_waited_is_told_once
     a_call_may_take_several_rounds
     a_call_that_needs_a_child_alone_waits_ten_seconds_for_one
     a_call_that_waits_for_its_user_keeps_its_child
+    a_call_that_waits_for_its_user_outlives_what_was_known_of_its_server
     a_call_that_was_never_sent_is_not_cancelled
     a_call_that_was_never_sent_may_be_given_back
     a_call_waits_for_the_child_of_a_cancelled_one
@@ -77,6 +80,7 @@ transcripts! {
     a_client_that_leaves_while_questions_are_gathered_cancels
     a_client_that_leaves_while_the_level_is_set_frees_the_child
     a_client_that_leaves_while_tools_are_listed_leaves_no_trace
+    a_cut_before_the_child_is_up_does_not_send_the_call
     a_deleted_session_answers_who_waits_for_json
     a_deleted_session_ends_its_streams_and_its_child
     a_dual_server_serves_each_era_by_itself
@@ -86,7 +90,10 @@ transcripts! {
     a_gateway_that_stops_ends_subscriptions_with_their_result
     a_gateway_that_stops_gives_up_calls_whose_clients_were_asked
     a_gateway_that_stops_lets_calls_finish
+    a_gateway_that_stops_takes_no_retry
+    a_gateway_that_stops_waits_for_no_probe
     a_gateway_that_stops_waits_so_long
+    a_gateway_that_stops_waits_so_long_for_modern_calls
     a_get_must_accept_event_streams
     a_kept_result_is_kept_for_ten_minutes
     a_late_calls_logs_are_nobody_elses
@@ -109,6 +116,7 @@ transcripts! {
     a_line_that_is_too_long_ends_a_modern_call
     a_line_that_is_too_long_ends_the_only_call
     a_list_is_not_a_question_to_be_asked_in
+    a_listing_that_hangs_costs_a_call_ten_seconds
     a_log_before_the_answer_to_initialize_makes_it_a_stream
     a_log_goes_with_the_only_request
     a_lost_connection_cancels_nothing
@@ -139,12 +147,14 @@ transcripts! {
     a_modern_request_has_no_session
     a_modern_request_says_its_version_and_capabilities
     a_modern_server_need_know_no_initialize
+    a_modern_server_that_does_not_start_costs_a_call_one_start
     a_name_may_come_as_base64
     a_name_that_looks_encoded_is_encoded
     a_notification_is_answered_202_once_it_is_queued
     a_page_of_an_allowed_origin_may_ask_first
     a_page_of_an_allowed_origin_may_read_the_session_id
     a_parked_call_is_parked_for_as_long_as_is_configured
+    a_parked_calls_child_answers_nobody_elses_retry
     a_parked_calls_time_does_not_run
     a_ping_of_the_child_reaches_the_client
     a_post_must_accept_json_and_event_streams
@@ -174,10 +184,12 @@ transcripts! {
     a_request_that_names_nothing_has_no_name_to_repeat
     a_resource_may_be_asked_about_too
     a_resource_that_is_named_twice_is_subscribed_to_once
+    a_result_before_a_question_is_asked_again_ends_the_call
     a_result_before_a_question_is_asked_ends_the_call
     a_result_that_came_meanwhile_is_kept_for_the_client
     a_resumed_stream_goes_on_live
     a_resumed_stream_has_no_other_streams_events
+    a_retry_is_checked_like_any_call
     a_retry_is_not_asked_again_what_it_does_not_declare
     a_retry_says_again_what_its_client_declares
     a_retry_that_asks_for_no_logs_gets_none
@@ -186,11 +198,13 @@ transcripts! {
     a_server_of_legacy_versions_only_is_a_legacy_one
     a_server_that_answers_neither_question_is_told_as_503
     a_server_that_asks_before_it_lists_its_tools_is_not_waited_for
+    a_server_that_does_not_start_costs_a_call_one_start
     a_server_that_does_not_tell_of_its_user_is_asked_again_after_30_seconds
     a_server_that_ends_at_discovery_is_a_legacy_one
     a_server_that_failed_is_asked_again
     a_server_that_says_nothing_at_all_is_told_as_503
     a_server_that_says_nothing_to_discovery_is_a_legacy_one
+    a_session_and_a_modern_client_do_not_share_a_child
     a_session_has_one_get_stream
     a_session_has_so_many_calls_in_flight
     a_session_in_which_nothing_happens_ends
@@ -214,6 +228,7 @@ transcripts! {
     a_subscription_moves_to_another_child
     a_subscription_names_at_most_1024_resources
     a_subscription_says_what_it_wants
+    a_subscription_survives_what_ends_another_child
     a_subscription_takes_no_requests_logs
     a_subscription_that_a_modern_child_refuses_ends_with_its_error
     a_subscription_that_is_not_acknowledged_ends_after_5_seconds
@@ -257,6 +272,7 @@ transcripts! {
     an_unanswered_call_ends_after_5_minutes
     an_unanswered_call_that_can_be_asked_keeps_its_child
     an_unanswered_modern_call_ends_after_5_minutes
+    an_unanswered_modern_call_for_json_ends_after_5_minutes
     an_unanswered_question_ends_after_10_minutes
     an_unanswered_shared_call_of_a_modern_client_ends_after_5_minutes
     an_unknown_agreed_revision_is_no_newer_one
@@ -269,6 +285,7 @@ transcripts! {
     an_unlisted_tool_is_looked_for_once_a_second
     an_update_of_what_is_below_a_resource_is_told
     answers_are_not_posted_by_modern_clients
+    answers_of_several_clients_arrive_whatever_their_size
     answers_of_the_wrong_kind_are_refused_and_may_be_sent_again
     answers_to_nothing_are_ignored
     anything_before_the_answer_begins_a_stream
@@ -280,8 +297,10 @@ transcripts! {
     changes_within_50_ms_are_told_once
     clients_of_equal_capabilities_share_a_legacy_child
     discovery_is_answered_for_a_legacy_server
+    discovery_needs_no_child_once_there_was_one
     discovery_of_a_server_that_cannot_be_started_is_a_503
     discovery_passes_a_modern_child
+    endless_pages_of_tools_are_not_read
     every_method_needs_a_session_that_exists
     get_and_delete_are_not_allowed_in_modern_revisions
     header_and_body_agree_about_the_method
@@ -315,12 +334,14 @@ transcripts! {
     list_changes_go_to_the_get_stream
     list_changes_ride_a_request_where_there_is_no_get_stream
     lists_run_beside_a_call_whose_client_was_asked
+    logs_and_progress_come_before_a_kept_result
     logs_of_a_modern_child_go_only_to_who_asked
     logs_while_the_client_is_away_come_with_its_retry
     messages_pass_as_they_were_written
     methods_that_modern_revisions_removed_are_not_found
     modern_clients_share_a_modern_child
     modern_params_are_an_object
+    modern_requests_are_served_for_the_same_names_only
     names_with_escapes_are_the_same_names
     no_progress_makes_a_call_endless
     no_progress_makes_a_modern_call_endless
@@ -346,6 +367,7 @@ transcripts! {
     questions_that_come_together_are_asked_together
     questions_with_1_and_quoted_1_are_two
     resources_are_let_go_at_once
+    sessions_and_modern_clients_share_the_room_for_children
     sessions_do_not_see_each_other
     so_many_calls_that_can_be_asked_run_at_a_time
     so_many_calls_wait_for_their_users
@@ -366,6 +388,7 @@ transcripts! {
     tools_are_listed_again_before_a_mismatch_is_told
     two_calls_for_one_kind_of_child_start_one
     two_children_that_tell_of_one_resource_are_told_once
+    two_first_calls_list_the_tools_once
     two_retries_of_a_user_sent_elsewhere_send_one_call
     two_retries_of_one_round_are_one
     two_subscriptions_of_a_modern_child_are_apart

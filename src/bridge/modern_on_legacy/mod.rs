@@ -146,6 +146,7 @@ impl ModernOnLegacy {
         let number = envelope.id.and_then(|id| private_number(id.of(text)));
         let Some((number, call)) = number.and_then(|number| Some((number, self.calls.remove(&number)?))) else {
             let ghost = number.and_then(|number| self.ghosts.remove(&number));
+            out.extend(ghost.and_then(|_| self.nobody_shares()));
             return out.push(Routed::Dropped(ghost.map_or("answer_without_call", |_| "answer_of_cancelled_call")));
         };
         match (call.whose, call.stream) {
@@ -159,6 +160,7 @@ impl ModernOnLegacy {
                     None => messages::answer(text, envelope, call.ask, &call.id, &self.facts),
                 };
                 out.push(Routed::Event(stream, EventKind::Answer, answer));
+                out.extend(self.nobody_shares().filter(|_| call.ask.may_ask()));
             }
             (_, None) => out.push(Routed::Dropped("answer_without_call")),
         }
@@ -292,7 +294,9 @@ impl Route for ModernOnLegacy {
             out.extend((call.ask != Ask::Removed).then(|| Routed::ToChild(jsonrpc::cancellation(number, "timed out"))));
         }
         let grace = self.patience.grace;
+        let ghosts = self.ghosts.len();
         self.ghosts.retain(|_, since| now.saturating_duration_since(*since) < grace);
+        out.extend(self.nobody_shares().filter(|_| self.ghosts.len() < ghosts));
         self.refuse_strays(now, out);
         self.expire_resends(now, out);
         self.lease_tick(now, out);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::questions::Question;
 use super::{Call, ModernOnLegacy, Whose};
-use crate::link::route::Routed;
+use crate::link::route::{Notice, Routed};
 use crate::link::stream::EventKind;
 use crate::protocol::jsonrpc;
 use crate::protocol::meta::Ask;
@@ -61,6 +61,12 @@ impl ModernOnLegacy {
             self.ghosts.insert(number, now);
         }
         Some(call)
+    }
+
+    /// The news that no call is left that kept others from wanting logs here.
+    pub(super) fn nobody_shares(&self) -> Option<Routed> {
+        let is_free = self.lease.is_none() && self.ghosts.is_empty() && self.shared_asking().next().is_none();
+        is_free.then_some(Routed::Notice(Notice::Freed))
     }
 
     /// Whether a call that may share could go on here: nothing that is asked or logged may be taken for another's.

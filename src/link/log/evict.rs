@@ -6,14 +6,20 @@ use super::{Delivery, Effects, Log, Reader, Stream, StreamId};
 
 impl Log {
     /// Gives up delivered events, then unread notifications of the stream furthest behind, then answers whose reader has
-    /// been gone longest. Says whether `cost` fits now.
-    pub(super) fn make_room(&mut self, cost: usize, effects: &mut Effects) -> bool {
+    /// been gone longest; where a stream has a cap of its own, only its own notifications for that. Says whether `cost` fits
+    /// that stream now.
+    pub(super) fn make_room(&mut self, id: StreamId, cost: usize, effects: &mut Effects) -> bool {
         // Nothing is given up for what would not fit all the same.
         if !self.can_fit(cost) {
             return false;
         }
-        while !self.fits(cost) {
-            if !self.drop_delivered() && !self.drop_notifications(effects) && !self.drop_answer() {
+        while !self.fits(id, cost) {
+            let is_freed = if self.is_shared && !self.fits_cap(id, cost) {
+                self.drop_notifications_of(id, effects)
+            } else {
+                self.drop_delivered() || self.drop_notifications(effects) || self.drop_answer()
+            };
+            if !is_freed {
                 return false;
             }
         }
@@ -33,8 +39,14 @@ impl Log {
     }
 
     fn drop_notifications(&mut self, effects: &mut Effects) -> bool {
-        let droppable = self.streams.values_mut().filter(|stream| stream.unread_notifications > 0);
-        let Some(stream) = droppable.max_by_key(|stream| stream.unread_bytes) else { return false };
+        let droppable = self.streams.iter().filter(|(_, stream)| stream.unread_notifications > 0);
+        let furthest = droppable.max_by_key(|(_, stream)| stream.unread_bytes).map(|(id, _)| *id);
+        furthest.is_some_and(|id| self.drop_notifications_of(id, effects))
+    }
+
+    fn drop_notifications_of(&mut self, id: StreamId, effects: &mut Effects) -> bool {
+        let stream = self.streams.get_mut(&id).filter(|stream| stream.unread_notifications > 0);
+        let Some(stream) = stream else { return false };
         let (count, freed) = stream.drop_notifications();
         if let Some(mut reader) = stream.reader.take() {
             let now = reader.took;
