@@ -29,6 +29,7 @@ transcripts! {
     a_body_that_is_not_json_is_answered_parse_error
     a_call_after_an_unanswered_initialize_tries_again
     a_call_for_json_ends_after_5_minutes
+    a_call_has_at_most_64_questions_open
     a_call_in_flight_keeps_a_session
     a_call_lost_while_its_client_was_asked_is_told_once
     a_call_lost_while_its_retry_waited_is_told_once
@@ -42,6 +43,7 @@ transcripts! {
     a_call_whose_client_does_not_come_back_is_given_up
     a_call_whose_client_was_asked_takes_no_running_ones_place
     a_call_whose_questions_were_all_taken_back_goes_on
+    a_call_with_a_bad_envelope_uses_no_state_up
     a_cancellation_of_no_call_is_dropped
     a_cancellation_of_two_calls_is_dropped
     a_cancelled_call_ends_after_2_seconds
@@ -57,6 +59,7 @@ transcripts! {
     a_child_may_ask_only_so_much_at_once
     a_child_may_take_back_its_question_after_it_was_asked
     a_child_may_take_back_its_question_before_it_is_asked
+    a_child_that_answers_with_a_result_and_an_error_is_not_believed
     a_child_that_closes_its_output_answers_modern_calls_with_an_error
     a_child_that_does_not_end_a_cancelled_call_is_ended
     a_child_that_does_not_read_is_told_as_503
@@ -111,6 +114,7 @@ transcripts! {
     a_legacy_result_says_what_modern_ones_must
     a_legacy_result_that_is_no_object_is_an_error
     a_legacy_server_is_bridged_to_modern_clients
+    a_legacy_state_that_never_was_is_refused_before_a_child_starts
     a_level_that_a_child_does_not_set_holds_up_no_call
     a_line_that_is_too_long_costs_no_answer_before_it
     a_line_that_is_too_long_ends_a_modern_call
@@ -129,6 +133,7 @@ transcripts! {
     a_modern_body_is_one_message_too
     a_modern_body_needs_its_version_header
     a_modern_call_passes_a_modern_child_unchanged
+    a_modern_child_keeps_clients_states_apart
     a_modern_child_may_not_ask
     a_modern_child_that_ends_answers_its_calls_with_an_error
     a_modern_child_that_refuses_discovery_is_told_as_503
@@ -144,6 +149,7 @@ transcripts! {
     a_modern_header_makes_a_message_of_a_session_modern
     a_modern_notification_is_taken_and_dropped
     a_modern_post_accepts_json_and_event_streams
+    a_modern_progress_token_stands_once
     a_modern_request_has_no_session
     a_modern_request_says_its_version_and_capabilities
     a_modern_server_need_know_no_initialize
@@ -215,6 +221,7 @@ transcripts! {
     a_spare_child_serves_a_modern_client
     a_state_is_good_for_its_own_call_only
     a_state_of_a_modern_child_that_ended_goes_to_another
+    a_state_of_one_gateway_is_not_anothers
     a_state_where_no_question_may_be_asked_passes_a_modern_child
     a_stream_ends_after_its_answer
     a_stream_for_2025_11_25_begins_with_a_priming_event
@@ -255,8 +262,11 @@ transcripts! {
     an_answer_that_nobody_read_is_kept
     an_answer_to_no_question_is_not_forwarded
     an_error_about_nothing_goes_to_the_get_stream
+    an_error_that_is_no_object_is_no_answer
     an_error_that_names_a_modern_version_is_an_answer_to_discovery
+    an_escaped_answer_key_is_its_key
     an_escaped_envelope_is_an_envelope
+    an_escaped_method_of_a_child_is_its_method
     an_event_id_of_another_session_is_refused
     an_event_id_that_was_never_given_is_refused
     an_event_is_an_id_a_type_and_one_line_of_data
@@ -288,6 +298,7 @@ transcripts! {
     answers_of_several_clients_arrive_whatever_their_size
     answers_of_the_wrong_kind_are_refused_and_may_be_sent_again
     answers_to_nothing_are_ignored
+    answers_without_a_state_are_volunteered
     anything_before_the_answer_begins_a_stream
     base64_that_is_not_canonical_is_refused
     calls_that_can_be_asked_have_a_child_alone

@@ -22,6 +22,8 @@ use crate::protocol::sse::StreamId;
 /// Questions that come together are asked together: this long after the last, at most this long after the first.
 pub(super) const QUIET: Duration = Duration::from_millis(25);
 const WINDOW: Duration = Duration::from_millis(150);
+/// How many questions one call may have open.
+const MAX_QUESTIONS: usize = 64;
 /// Log messages that a parked call keeps for its client.
 const KEPT_LOGS: usize = 64;
 const KEPT_LOG_BYTES: usize = 64 << 10;
@@ -184,6 +186,10 @@ impl ModernOnLegacy {
                 out.push(Routed::Event(stream, EventKind::Answer, question.missing_capability(&call.id)));
             }
             return self.cancel_lease("the client cannot be asked", now, out);
+        }
+        if lease.questions.len() >= MAX_QUESTIONS {
+            out.push(Routed::Dropped("too_many_questions"));
+            return out.push(Routed::ToChild(question.refused("too many questions are open")));
         }
         lease.questions.push(question);
         if is_parked {
