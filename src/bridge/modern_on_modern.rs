@@ -353,3 +353,6 @@ fn quiet(meta: &[u8], token: Option<&[u8]>) -> Vec<u8> {
 fn with_subscription(meta: &[u8], id: &[u8]) -> Vec<u8> {
     object::rewrite(meta, &[], |member| if member.is(SUBSCRIPTION_ID) { Edit::Put(id.to_vec()) } else { Edit::Keep }, &[])
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,8 @@ pub(crate) mod parked;
 mod questions;
 pub(crate) mod resend;
 mod strays;
+#[cfg(test)]
+mod tests;
 
 /// Who waits for an answer of the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
