@@ -42,6 +42,14 @@ struct Call {
     early: Option<Vec<Vec<u8>>>,
 }
 
+impl Call {
+    /// The gateway's own `server/discover`: a child that has not said what it is may take a message without an envelope, even a
+    /// cancellation, for a legacy one.
+    fn is_first_word(&self) -> bool {
+        self.is_own && self.ask == Ask::Discover
+    }
+}
+
 pub(crate) struct ModernOnModern {
     calls: HashMap<u64, Call>,
     next: u64,
@@ -290,7 +298,9 @@ impl Route for ModernOnModern {
             out.push(Routed::Expired(if call.ask == Ask::Listen { "acknowledge" } else { "request" }));
             let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, text, None);
             out.push(Routed::Event(call.stream, EventKind::Answer, error));
-            out.push(Routed::ToChild(jsonrpc::cancellation(number, "timed out")));
+            if !call.is_first_word() {
+                out.push(Routed::ToChild(jsonrpc::cancellation(number, "timed out")));
+            }
         }
     }
 
@@ -315,8 +325,7 @@ impl Route for ModernOnModern {
             let call = self.abandon(number, now);
             let is_own = call.as_ref().is_some_and(|call| call.is_own);
             let reason = if is_own { "timed out" } else { "the client closed the stream" };
-            // A child that has not said what it is may take a message without an envelope for a legacy one.
-            if !(is_own && call.is_some_and(|call| call.ask == Ask::Discover)) {
+            if !call.is_some_and(|call| call.is_first_word()) {
                 out.push(Routed::ToChild(jsonrpc::cancellation(number, reason)));
             }
         }
