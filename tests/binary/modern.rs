@@ -220,3 +220,9 @@ fn a_spare_child_that_dies_is_replaced_and_none_is_left_at_the_end() {
     gateway.signal(Signal::TERM);
     assert_eq!(gateway.exit_code(15 * SECOND), 0);
 }
+
+#[test]
+fn a_server_that_answers_no_ping_is_spare_once_it_is_quiet() {
+    let gateway = Start::new(&["--prewarm", "1"]).cmd("sh -c 'echo starting; exec sleep 100'").run();
+    eventually_true(12 * SECOND, "it is spare", || gateway.metric("children_spare", "") == 1);
+}

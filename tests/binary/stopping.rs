@@ -115,7 +115,10 @@ fn a_second_signal_ends_it_at_once() {
         let mut gateway = Start::new(&[]).cmd("sh -c \"trap '' TERM; exec STUB linger\"").run();
         let session = gateway.open();
         let call = session.send(&call("1", "1", "never", &json!({})));
-        session.echoes("it is in flight");
+        session.echoes("the child is up");
+        // Connections overtake each other: only the gateway knows that it has the call. (initialize, never, echo)
+        let sent = || gateway.metric("messages_total", "direction=\"to_child\",kind=\"request\"");
+        eventually_true(5 * SECOND, "it is in flight", || sent() == 3);
         gateway.signal(Signal::TERM);
         eventually_true(SECOND, "it drains", || gateway.admin("/readyz").status() == 503);
         gateway.signal(signal);
