@@ -68,8 +68,7 @@ pub(crate) async fn ask(http: &Http, modern: &Modern, cut: Option<Arc<Notify>>) 
     let span = debug_span!("call", method = %modern.posted.envelope.method_name(text));
     let answered = async {
         // A call that waits in a legacy child goes on there, whatever has become known of the server since.
-        let is_parked = http.server.pool.is_parked(&Principal::Anonymous, &asked);
-        let went = if is_parked && era.is_modern {
+        let went = if era.is_modern && http.server.pool.is_parked(&Principal::Anonymous, &asked) {
             to_parked(http, &asked, cut).await
         } else if era.is_modern {
             to_modern(http, &asked, &modern.fields, cut).await

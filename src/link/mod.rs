@@ -49,8 +49,8 @@ pub(crate) enum EndReason {
     ChildClosedStdin,
     /// The child did not take up its work, or nobody waits for it any more.
     NotOpened,
-    /// The child did not end a call that was cancelled.
-    Unanswered,
+    /// The child was to take no more calls, and has none left.
+    Retired,
     /// The gateway stops.
     Shutdown,
 }
@@ -65,7 +65,7 @@ impl EndReason {
             EndReason::ChildClosedStdout => "child_closed_stdout",
             EndReason::ChildClosedStdin => "child_closed_stdin",
             EndReason::NotOpened => "not_opened",
-            EndReason::Unanswered => "unanswered",
+            EndReason::Retired => "retired",
             EndReason::Shutdown => "shutdown",
         }
     }

@@ -111,7 +111,7 @@ impl<R: Bridge> Member<R> {
     pub(super) fn tick(&self, now: Instant, idle_timeout: Duration) -> usize {
         let tick = self.link.tick(now);
         if self.retired.load(Ordering::Relaxed) && !self.is_busy() {
-            self.link.end(EndReason::Unanswered);
+            self.link.end(EndReason::Retired);
         } else if tick.idle >= idle_timeout && self.holders.load(Ordering::Relaxed) == 0 {
             self.link.metrics.timeout_counted("idle_child");
             self.link.end(EndReason::Idle);

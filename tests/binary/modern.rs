@@ -226,3 +226,22 @@ fn a_server_that_answers_no_ping_is_spare_once_it_is_quiet() {
     let gateway = Start::new(&["--prewarm", "1"]).cmd("sh -c 'echo starting; exec sleep 100'").run();
     eventually_true(12 * SECOND, "it is spare", || gateway.metric("children_spare", "") == 1);
 }
+
+#[test]
+fn a_program_that_changes_is_asked_again_which_revisions_it_speaks() {
+    let dir = TempDir::new().expect("a directory");
+    let (program, text) = path_in(&dir, "server");
+    let write = |words: &str| {
+        std::fs::write(&program, format!("exec {} {words}\n", stub())).expect("a script");
+    };
+    write("");
+    let gateway = Start::new(&["--child-era", "auto"]).child(&["--", "sh", &text]).run();
+    let told = |what: &str| gateway.log().iter().any(|line| line.contains("which revisions it speaks") && line.contains(what));
+    eventually_true(5 * SECOND, "it is a legacy one", || told("up to 2025-11-25"));
+    write("modern");
+    // What was found is not doubted for ten seconds.
+    eventually_true(20 * SECOND, "it is a modern one", || told("from 2026-07-28 on"));
+    let reply = gateway.ask(&ask(1, "server/discover", json!({}), &json!({})));
+    assert!(reply.text().contains("2026-07-28"), "{}", reply.text());
+    eventually_true(5 * SECOND, "the former process has ended", || gateway.children().len() == 1);
+}
