@@ -14,7 +14,7 @@ use crate::child::wait;
 use crate::config::{Config, Limits, Listen};
 use crate::http::admin::Admin;
 use crate::http::listener::{self, Accepting, Listener};
-use crate::http::{Http, Site, connection_bounds};
+use crate::http::{Doors, Http, Site, connection_bounds};
 use crate::link::EndReason;
 use crate::metrics::Metrics;
 use crate::server::Server;
@@ -136,7 +136,9 @@ impl Gateway {
             server: Arc::clone(&server),
             access: config.access.clone(),
             endpoint: config.endpoint.clone(),
+            doors: config.has_old_sse.then(|| Arc::new(Doors::new(&config.endpoint, config.limits.max_sessions))),
             response: config.response,
+            is_stateless: config.is_stateless,
             max_stream_age: config.max_stream_age,
             shutdown: Arc::clone(&shutdown),
             metrics: Arc::clone(&metrics),
@@ -177,7 +179,7 @@ async fn drain(server: &Arc<Server>, shutdown: &Shutdown, connections: &Arc<Sema
     let deadline = Instant::now() + config.drain;
     let sessions = server.registry.all();
     let calls = || {
-        let sessions: usize = server.registry.all().iter().map(|session| session.link.calls_in_flight()).sum();
+        let sessions: usize = server.registry.all().iter().map(|session| session.calls_in_flight()).sum();
         sessions + server.pool.calls_in_flight()
     };
     info!(sessions = sessions.len(), calls = calls(), deadline = ?config.drain, "stopping: no new requests; calls in flight may finish");
@@ -190,6 +192,7 @@ async fn drain(server: &Arc<Server>, shutdown: &Shutdown, connections: &Arc<Sema
         }
     };
     let mut is_clean = timeout_at(deadline, finished).await.is_ok();
+    server.registry.all().iter().for_each(|session| session.release_get());
     shutdown.advance(Phase::Closing);
     let all = u32::try_from(config.limits.max_connections).unwrap_or(u32::MAX);
     if is_clean {
@@ -199,7 +202,7 @@ async fn drain(server: &Arc<Server>, shutdown: &Shutdown, connections: &Arc<Sema
         warn!(calls = calls(), "the drain reached its deadline; what is left gets an error");
     }
     for session in server.registry.all() {
-        session.link.end(EndReason::Shutdown);
+        session.end(EndReason::Shutdown);
     }
     server.pool.end_all();
     if !is_clean {

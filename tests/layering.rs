@@ -16,9 +16,9 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("telemetry", &["config"]),
     ("child", &["config", "metrics"]),
     ("link", &["child", "protocol", "budget", "metrics"]),
-    ("session", &["link", "protocol", "principal"]),
     ("bridge", &["link", "protocol", "seal"]),
     ("pool", &["bridge", "link", "child", "config", "protocol", "budget", "metrics", "principal", "seal"]),
+    ("session", &["pool", "bridge", "link", "protocol", "metrics", "principal"]),
     ("server", &["pool", "bridge", "session", "link", "config", "protocol", "budget", "metrics", "principal", "seal", "child"]),
     ("http", &["server", "pool", "bridge", "session", "link", "config", "protocol", "metrics", "principal", "shutdown"]),
     ("gateway", &["http", "server", "link", "child", "config", "metrics", "shutdown"]),
@@ -26,10 +26,11 @@ const ROOMS: [(&str, &[&str]); 17] = [
 ];
 
 /// Pure files: no I/O, no clock, no randomness, nothing awaited.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "protocol/",
     "bridge/",
     "session/router.rs",
+    "session/bridged/seat.rs",
     "link/log.rs",
     "link/log/evict.rs",
     "link/log/pressure.rs",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::protocol::canonical::canonical;
 use crate::protocol::meta::TASKS;
 use crate::protocol::object::{self, Edit};
+use crate::protocol::scan::Value;
 
 /// What a modern client declared, as a legacy child is told it: equal declarations are equal here.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -102,6 +103,19 @@ pub(crate) fn of_legacy_server(capabilities: &[u8]) -> Vec<u8> {
         },
         &[],
     )
+}
+
+/// Capabilities of a server whose clients have no stream to hear of changes on.
+pub(crate) fn without_changes(capabilities: &[u8]) -> Vec<u8> {
+    let quiet = |offer: &[u8]| {
+        let tells = |member: &object::Member<'_>| member.is("listChanged") || member.is("subscribe");
+        object::rewrite(offer, &[], |member| if tells(member) { Edit::Drop } else { Edit::Keep }, &[])
+    };
+    let edit = |member: &object::Member<'_>| {
+        let is_offer = member.is("tools") || member.is("prompts") || member.is("resources");
+        if is_offer && member.kind == Value::Object { Edit::Put(quiet(member.value)) } else { Edit::Keep }
+    };
+    object::rewrite(capabilities, &[], edit, &[])
 }
 
 #[cfg(test)]

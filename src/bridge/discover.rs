@@ -11,6 +11,8 @@ pub(crate) struct Facts {
     pub(crate) server_info: Option<Vec<u8>>,
     pub(crate) capabilities: Vec<u8>,
     pub(crate) instructions: Option<Vec<u8>>,
+    /// The whole result.
+    pub(crate) result: Vec<u8>,
 }
 
 impl Facts {
@@ -22,6 +24,7 @@ impl Facts {
                 .or_else(|| object::at(result, &["_meta", SERVER_INFO]).map(|info| info.value.to_vec())),
             capabilities: own("capabilities").unwrap_or_else(|| b"{}".to_vec()),
             instructions: own("instructions"),
+            result: result.to_vec(),
         }
     }
 
@@ -50,10 +53,10 @@ impl Facts {
     }
 }
 
-/// Whether an `InitializeResult` is of a revision that we speak (2025-11-25, Lifecycle, Version Negotiation).
-pub(crate) fn is_known_revision(result: &[u8]) -> bool {
+/// The revision in an `InitializeResult`, if we speak it (2025-11-25, Lifecycle, Version Negotiation).
+pub(crate) fn revision_of(result: &[u8]) -> Option<Revision> {
     let date = object::member(result, "protocolVersion").and_then(|date| object::string(date.value));
-    date.is_some_and(|date| Revision::parse(&date).is_some())
+    date.as_deref().and_then(Revision::parse)
 }
 
 /// Whether a `DiscoverResult` names a revision that we speak.
@@ -86,10 +89,14 @@ pub(crate) fn own_params(capabilities: &[u8], members: &str) -> String {
 /// The `params` of the gateway's own `initialize`.
 pub(crate) fn initialize_params(capabilities: &[u8]) -> String {
     let capabilities = String::from_utf8_lossy(capabilities);
-    format!(r#"{{"protocolVersion":"{}","capabilities":{capabilities},"clientInfo":{}}}"#, Revision::newest_legacy(), own_info())
+    format!(
+        r#"{{"protocolVersion":"{}","capabilities":{capabilities},"clientInfo":{}}}"#,
+        Revision::NEWEST_LEGACY.as_str(),
+        own_info()
+    )
 }
 
-fn own_info() -> String {
+pub(super) fn own_info() -> String {
     serde_json::json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") }).to_string()
 }
 

@@ -3,8 +3,11 @@
 
 pub(crate) mod capabilities;
 pub(crate) mod discover;
+pub(crate) mod legacy_on_legacy;
+pub(crate) mod legacy_on_modern;
 pub(crate) mod modern_on_legacy;
 pub(crate) mod modern_on_modern;
+pub(crate) mod subject;
 pub(crate) mod subscriptions;
 pub(crate) mod ticket;
 
@@ -38,6 +41,17 @@ pub(crate) struct Asked<'a> {
     pub(crate) request: Request<'a>,
     /// From the header fields, for a child that would not see them.
     pub(crate) trace: Option<Trace<'a>>,
+    /// It is asked on behalf of a legacy client's session.
+    pub(crate) session: Option<OfSession>,
+}
+
+/// A session in front of shared children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OfSession {
+    /// A number that no other session of this process ever has.
+    pub(crate) number: u64,
+    /// The client chose its log level. Else it gets logs only where that costs nobody anything.
+    pub(crate) has_level: bool,
 }
 
 /// The trace that a request belongs to (W3C Trace Context), as its header fields tell it.
@@ -59,6 +73,11 @@ impl Asked<'_> {
     /// Whether log messages may come of it. A subscription's stream carries none (2026-07-28, Logging, Per-request log level).
     pub(crate) fn wants_logs(&self) -> bool {
         self.level.is_some() && self.ask != Ask::Listen
+    }
+
+    /// Whether another child is looked for where this one cannot tell whose its logs are.
+    pub(crate) fn insists_on_logs(&self) -> bool {
+        self.wants_logs() && self.session.is_none_or(|session| session.has_level)
     }
 
     /// Where a slice of the text stands in it.

@@ -53,8 +53,11 @@ impl Call {
 pub(crate) struct ModernOnModern {
     calls: HashMap<u64, Call>,
     next: u64,
-    /// The one call in flight that asked for logs: stdio does not say whose a log message is.
-    logger: Option<u64>,
+    /// Calls in flight that asked for logs, oldest first: one, or several of one session. stdio does not say whose a log
+    /// message is.
+    loggers: Vec<u64>,
+    /// The session that they are of.
+    logging: Option<u64>,
     /// Calls that had asked for logs and were given up, and when: what is still on its way for them is nobody's.
     fading: Vec<(u64, Instant)>,
     sealer: Sealer,
@@ -63,12 +66,25 @@ pub(crate) struct ModernOnModern {
 
 impl ModernOnModern {
     pub(crate) fn new(sealer: Sealer, patience: Patience) -> Self {
-        ModernOnModern { calls: HashMap::new(), next: 1, logger: None, fading: Vec::new(), sealer, patience }
+        ModernOnModern {
+            calls: HashMap::new(),
+            next: 1,
+            loggers: Vec::new(),
+            logging: None,
+            fading: Vec::new(),
+            sealer,
+            patience,
+        }
     }
 
-    /// Whether a call that asks for logs can have them here.
-    pub(crate) fn has_logger(&self) -> bool {
-        self.logger.is_some()
+    /// Whether a call that asks for logs can have them here: nobody else does.
+    pub(crate) fn may_log(&self, asked: &Asked<'_>) -> bool {
+        self.loggers.is_empty() || self.logging.is_some() && self.logging == asked.session.map(|session| session.number)
+    }
+
+    #[cfg(test)]
+    fn has_logger(&self) -> bool {
+        !self.loggers.is_empty()
     }
 
     /// A request: the line for the child. `state` is the child's own `requestState` in place of ours; `keeps_level` says
@@ -97,7 +113,8 @@ impl ModernOnModern {
             _ => edits.extend(asked.token.map(|token| (token, private.as_bytes()))),
         }
         if asked.wants_logs() && keeps_level {
-            self.logger = Some(number);
+            self.loggers.push(number);
+            self.logging = asked.session.map(|session| session.number);
         }
         let call = Call {
             stream,
@@ -144,15 +161,15 @@ impl ModernOnModern {
 
     /// A call that goes on in the child, perhaps, and is nobody's: what the child logs for it is nobody's either.
     fn abandon(&mut self, number: u64, now: Instant) -> Option<Call> {
-        if self.logger.take_if(|logger| *logger == number).is_some() {
+        if self.loggers.contains(&number) {
             self.fading.truncate(MAX_FADING - 1);
             self.fading.insert(0, (number, now));
         }
-        self.calls.remove(&number)
+        self.finish(number)
     }
 
     fn finish(&mut self, number: u64) -> Option<Call> {
-        self.logger.take_if(|logger| *logger == number);
+        self.loggers.retain(|logger| *logger != number);
         self.calls.remove(&number)
     }
 
@@ -222,7 +239,7 @@ impl ModernOnModern {
             }
             _ if envelope.is_method(text, "notifications/message") => {
                 self.fading.retain(|(_, since)| now.saturating_duration_since(*since) < FADE);
-                match self.logger.and_then(|logger| self.calls.get(&logger)) {
+                match self.loggers.last().and_then(|logger| self.calls.get(logger)) {
                     Some(_) if !self.fading.is_empty() => out.push(Routed::Dropped("log_after_cancel")),
                     Some(call) => out.push(Routed::Event(call.stream, EventKind::Notification, splice(text, &mut [], b""))),
                     None => out.push(Routed::Dropped("log_for_nobody")),
@@ -305,7 +322,7 @@ impl Route for ModernOnModern {
     }
 
     fn fail_all(&mut self, message: &str, data: &serde_json::Value, _: Instant, out: &mut Vec<Routed>) {
-        self.logger = None;
+        self.loggers.clear();
         for call in std::mem::take(&mut self.calls).into_values() {
             out.push(if call.ask == Ask::Listen {
                 // 2026-07-28, Subscriptions, Graceful Closure: an end without a result is one to come back from.

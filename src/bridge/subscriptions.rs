@@ -18,7 +18,7 @@ use crate::protocol::sse::StreamId;
 /// Changes of one kind within this time become one frame.
 const MERGE: Duration = Duration::from_millis(50);
 /// What a client may subscribe to at once.
-const MAX_URIS: usize = 1024;
+pub(crate) const MAX_URIS: usize = 1024;
 
 /// What a client wants to hear.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -162,7 +162,7 @@ impl Listen {
 }
 
 /// The resource itself, or one below it (2026-07-28, Resources, Subscriptions, lets a server tell of either).
-fn covers(subscribed: &str, updated: &str) -> bool {
+pub(super) fn covers(subscribed: &str, updated: &str) -> bool {
     updated
         .strip_prefix(subscribed)
         .is_some_and(|rest| rest.is_empty() || subscribed.ends_with('/') || rest.starts_with(['/', '#', '?']))
@@ -268,6 +268,19 @@ fn framed(line: &[u8], id: &[u8]) -> Vec<u8> {
     crate::protocol::splice::splice(&line, &mut [], b"")
 }
 
+/// A frame of a subscription as older clients read it.
+pub(crate) fn without_subscription(line: &[u8]) -> Vec<u8> {
+    let drop_empty = |written: Vec<u8>| if written == b"{}" { Edit::Drop } else { Edit::Put(written) };
+    let meta =
+        |meta: &[u8]| object::rewrite(meta, &[], |member| if member.is(SUBSCRIPTION_ID) { Edit::Drop } else { Edit::Keep }, &[]);
+    let params = |params: &[u8]| {
+        let edit = |member: &object::Member<'_>| if member.is("_meta") { drop_empty(meta(member.value)) } else { Edit::Keep };
+        object::rewrite(params, &[], edit, &[])
+    };
+    let edit = |member: &object::Member<'_>| if member.is("params") { drop_empty(params(member.value)) } else { Edit::Keep };
+    object::rewrite(line, &[], edit, &[])
+}
+
 /// 2026-07-28, Subscriptions, Graceful Closure.
 pub(crate) fn graceful_end(id: &[u8], facts: Option<&Facts>) -> Vec<u8> {
     let mut members: Vec<(&str, &[u8])> = vec![(SUBSCRIPTION_ID, id)];
@@ -340,6 +353,21 @@ mod tests {
         let update = Subject::Resource("file:///a/b".into());
         assert!(matches!(listens.changed(update.clone(), &update.line(), now), Changed::Due(_)));
         assert_eq!(listens.take_due()[0].0, StreamId(1));
+    }
+
+    #[test]
+    fn an_older_client_reads_a_frame_without_its_subscription() {
+        let told = |line: &str| String::from_utf8(without_subscription(line.as_bytes())).expect("UTF-8");
+        assert_eq!(
+            told(
+                r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"u","_meta":{"io.modelcontextprotocol/subscriptionId":1,"k":2}}}"#
+            ),
+            r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"u","_meta":{"k":2}}}"#
+        );
+        assert_eq!(
+            told(r#"{"method":"m","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":1}},"jsonrpc":"2.0"}"#),
+            r#"{"method":"m","jsonrpc":"2.0"}"#
+        );
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub struct Flags {
     /// Which revisions the server speaks; auto asks it at start
     #[arg(long, env = "MCP_GATEWAY_CHILD_ERA", value_enum, default_value = "auto", help_heading = "Server")]
     pub(super) child_era: ChildEra,
+    /// Whether each session of an older client has a process of its own, or all share one; see the README
+    #[arg(long, env = "MCP_GATEWAY_CHILDREN", value_enum, default_value = "per-session", help_heading = "Server")]
+    pub(super) children: Children,
     /// Keep so many processes started for the next session or call
     #[arg(long, env = "MCP_GATEWAY_PREWARM", value_name = "N", default_value = "0", help_heading = "Server")]
     pub(super) prewarm: usize,
@@ -61,6 +64,12 @@ pub struct Flags {
     /// How requests are answered: as an event stream, as plain JSON, or as JSON when the answer comes first and within 100 ms
     #[arg(long, env = "MCP_GATEWAY_RESPONSE", value_enum, default_value = "auto", help_heading = "Serving")]
     pub(super) response: Response,
+    /// Give clients of older revisions no session: each POST is served by a process that all share; no GET, no DELETE
+    #[arg(long, env = "MCP_GATEWAY_STATELESS", help_heading = "Serving")]
+    pub(super) stateless: bool,
+    /// Do not serve HTTP with SSE, the transport of 2024-11-05 (ENDPOINT/sse)
+    #[arg(long, env = "MCP_GATEWAY_NO_LEGACY_SSE", help_heading = "Serving")]
+    pub(super) no_legacy_sse: bool,
     /// End the connection of a stream at this age, for the client to resume; off unless given
     #[arg(long, env = "MCP_GATEWAY_MAX_STREAM_AGE", value_name = "D", value_parser = duration, help_heading = "Serving")]
     pub(super) max_stream_age: Option<Duration>,
@@ -159,6 +168,15 @@ pub(crate) enum ChildEra {
     Legacy,
     /// From 2026-07-28 on: it is not.
     Modern,
+}
+
+/// Whose a server's process is, where the server speaks the session's revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Children {
+    /// One session's.
+    PerSession,
+    /// All sessions'.
+    Shared,
 }
 
 /// How a request is answered.

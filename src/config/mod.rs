@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-pub(crate) use self::flags::{ChildEra, Response};
+pub(crate) use self::flags::{ChildEra, Children, Response};
 pub use self::flags::{Flags, LogFormat};
 
 pub(crate) mod environment;
@@ -76,6 +76,10 @@ pub struct Config {
     pub(crate) endpoint: String,
     pub(crate) ready_file: Option<PathBuf>,
     pub(crate) response: Response,
+    /// Clients of legacy revisions get no sessions.
+    pub(crate) is_stateless: bool,
+    /// The transport of 2024-11-05 is served too.
+    pub(crate) has_old_sse: bool,
     pub(crate) max_stream_age: Option<Duration>,
     pub(crate) drain: Duration,
     pub(crate) exit_with_parent: bool,
@@ -83,6 +87,7 @@ pub struct Config {
     pub(crate) admin_access: Access,
     pub(crate) expose_stderr: bool,
     pub(crate) child_era: ChildEra,
+    pub(crate) children: Children,
     pub(crate) prewarm: usize,
     pub(crate) limits: Limits,
     /// Shape of the log on stderr.
@@ -158,11 +163,14 @@ impl Config {
             endpoint: flags.endpoint,
             ready_file: flags.ready_file,
             response: flags.response,
+            is_stateless: flags.stateless,
+            has_old_sse: !flags.no_legacy_sse && !flags.stateless,
             max_stream_age: flags.max_stream_age,
             drain: flags.drain,
             exit_with_parent: flags.exit_with_parent,
             expose_stderr: flags.expose_stderr,
             child_era: flags.child_era,
+            children: flags.children,
             prewarm: flags.prewarm,
             limits: Limits {
                 max_sessions: flags.max_sessions,

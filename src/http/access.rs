@@ -9,7 +9,8 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 
 use super::body::Body;
-use super::reply::{self, Refusal};
+use super::refusal::Refusal;
+use super::reply;
 use crate::config::Access;
 
 /// What of a client's text is repeated to it.

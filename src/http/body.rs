@@ -12,12 +12,13 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::old_sse::Stream;
 use crate::link::reader::Reader;
 use crate::metrics::ActiveGuard;
 use crate::protocol::sse::{self, EventId};
 
 /// A quiet stream says something this often.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 pub(crate) struct Body {
     kind: Kind,
@@ -28,6 +29,7 @@ pub(crate) struct Body {
 enum Kind {
     Full(Bytes),
     Events(Box<Events>),
+    OldStream(Box<Stream>),
 }
 
 impl Body {
@@ -41,6 +43,11 @@ impl Body {
 
     pub(crate) fn events(events: Events) -> Self {
         Body { kind: Kind::Events(Box::new(events)), _busy: None }
+    }
+
+    /// A stream of the transport of 2024-11-05.
+    pub(super) fn old_stream(stream: Stream) -> Self {
+        Body { kind: Kind::OldStream(Box::new(stream)), _busy: None }
     }
 
     /// For as long as the body is being sent, its connection holds `busy` too.
@@ -81,7 +88,7 @@ impl Events {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.ready.is_empty() && !self.ends {
             if let Poll::Ready(frames) = self.reader.poll_frames(cx) {
                 self.ready.extend(frames.ready);
@@ -121,6 +128,7 @@ impl http_body::Body for Body {
             Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Kind::Events(events) => events.poll(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::OldStream(stream) => stream.poll(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
@@ -128,13 +136,14 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Events(events) => events.ends && events.ready.is_empty(),
+            Kind::OldStream(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Events(_) => SizeHint::default(),
+            Kind::Events(_) | Kind::OldStream(_) => SizeHint::default(),
         }
     }
 }

@@ -13,7 +13,8 @@ use tokio::time::timeout;
 use super::Http;
 use super::envelope;
 use super::modern::Modern;
-use super::reply::{Refusal, Refused};
+use super::old_sse::{Door, Doors};
+use super::refusal::{Refusal, Refused};
 use crate::config::Response;
 use crate::principal::Principal;
 use crate::protocol::headers::{self, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
@@ -30,6 +31,10 @@ const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// Longest session id that is looked at.
 const MAX_SESSION_ID: usize = 128;
 
+/// Most messages in a batch.
+const MAX_BATCH: usize = 100;
+pub(super) const NO_BATCHES: &str = "one message a request: batches are for sessions of 2025-03-26";
+
 /// One message as a client sent it.
 pub(crate) struct Posted {
     pub(crate) text: Bytes,
@@ -42,8 +47,12 @@ pub(crate) enum Call {
     Open(Posted),
     /// A request of an open session.
     Ask(Arc<Session>, Posted),
+    /// What a client without a session sent, of that revision; whether it is a batch.
+    Once(Revision, Vec<(Bytes, Envelope)>, bool),
     /// A notification or an answer.
     Tell(Arc<Session>, Posted),
+    /// Messages that came together.
+    Batch(Arc<Session>, Vec<(Bytes, Envelope)>),
     /// The standing GET stream.
     Listen(Arc<Session>),
     /// A stream of before, after that event.
@@ -54,12 +63,34 @@ pub(crate) enum Call {
     Modern(Box<Modern>),
     /// A notification of a modern client: nothing that is to be passed on.
     Ignore,
+    /// The only stream of a client of the transport of 2024-11-05.
+    OldStream(Arc<Doors>),
+    /// What such a client says; whether it is a batch.
+    OldMessages(Arc<Door>, Vec<(Bytes, Envelope)>, bool),
     /// CORS.
     Preflight,
 }
 
+/// What a path is for.
+enum Place {
+    Endpoint,
+    OldStream(Arc<Doors>),
+    OldMessages(Arc<Doors>),
+}
+
+fn place(http: &Http, path: &str) -> Result<Place, Refusal> {
+    if path == http.endpoint {
+        return Ok(Place::Endpoint);
+    }
+    match &http.doors {
+        Some(doors) if path == doors.stream => Ok(Place::OldStream(Arc::clone(doors))),
+        Some(doors) if path == doors.messages => Ok(Place::OldMessages(Arc::clone(doors))),
+        _ => Err(Refusal::NoSuchPath),
+    }
+}
+
 /// What must hold before a body is read: size, authority, origin, method, accepted and sent types.
-fn head<B>(http: &Http, request: &Request<B>) -> Result<(), Refusal> {
+fn head<B>(http: &Http, request: &Request<B>) -> Result<Place, Refusal> {
     let fields = request.headers();
     if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > MAX_URI) {
         return Err(Refusal::UriTooLong);
@@ -75,13 +106,39 @@ fn head<B>(http: &Http, request: &Request<B>) -> Result<(), Refusal> {
     }
     http.access.check_host(request.uri(), fields)?;
     http.access.check_origin(fields)?;
-    if request.uri().path() != http.endpoint {
-        return Err(Refusal::NoSuchPath);
+    let place = place(http, request.uri().path())?;
+    match (&place, request.method()) {
+        (Place::Endpoint, _) => endpoint_head(http, request)?,
+        (_, &Verb::OPTIONS) if fields.contains_key(http::header::ORIGIN) => {}
+        (Place::OldStream(_), &Verb::GET) => {
+            if fields.contains_key(http::header::ACCEPT) && !headers::accepts(fields).event_stream {
+                return Err(Refusal::NotAcceptable("Client must accept text/event-stream"));
+            }
+        }
+        (Place::OldStream(_), _) => return Err(Refusal::OnlyMethod("GET")),
+        (Place::OldMessages(_), &Verb::POST) => is_plain_json(fields)?,
+        (Place::OldMessages(_), _) => return Err(Refusal::OnlyMethod("POST")),
     }
+    Ok(place)
+}
+
+fn is_plain_json(fields: &HeaderMap) -> Result<(), Refusal> {
+    if !headers::is_json(fields) {
+        return Err(Refusal::NotJson);
+    }
+    if fields.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Refusal::Encoded);
+    }
+    Ok(())
+}
+
+/// The same for the endpoint itself.
+fn endpoint_head<B>(http: &Http, request: &Request<B>) -> Result<(), Refusal> {
+    let fields = request.headers();
     let accepts = headers::accepts(fields);
     match *request.method() {
         // 2026-07-28, Streamable HTTP, Earlier Streamable HTTP Revisions.
-        Verb::GET | Verb::DELETE if envelope::is_modern(fields) => Err(Refusal::NotAModernMethod),
+        Verb::GET | Verb::DELETE if http.is_stateless || envelope::is_modern(fields) => Err(Refusal::PostOnly),
         Verb::POST => {
             if http.response == Response::Json && !accepts.json {
                 return Err(Refusal::NotAcceptable("Client must accept application/json"));
@@ -90,18 +147,12 @@ fn head<B>(http: &Http, request: &Request<B>) -> Result<(), Refusal> {
             if http.response != Response::Json && !(accepts.json && accepts.event_stream) {
                 return Err(Refusal::NotAcceptable("Client must accept both application/json and text/event-stream"));
             }
-            if !headers::is_json(fields) {
-                return Err(Refusal::NotJson);
-            }
-            if fields.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
-                return Err(Refusal::Encoded);
-            }
-            Ok(())
+            is_plain_json(fields)
         }
         Verb::GET if !accepts.event_stream => Err(Refusal::NotAcceptable("Client must accept text/event-stream")),
         Verb::GET | Verb::DELETE => Ok(()),
         Verb::OPTIONS if fields.contains_key(http::header::ORIGIN) => Ok(()),
-        _ if envelope::is_modern(fields) => Err(Refusal::NotAModernMethod),
+        _ if http.is_stateless || envelope::is_modern(fields) => Err(Refusal::PostOnly),
         _ => Err(Refusal::MethodNotAllowed),
     }
 }
@@ -112,22 +163,27 @@ where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    head(http, &request)?;
+    let place = head(http, &request)?;
     let (parts, body) = request.into_parts();
     let fields = &parts.headers;
-    match parts.method {
-        Verb::POST => {
+    match (parts.method, place) {
+        (Verb::GET, Place::OldStream(doors)) => Ok(Call::OldStream(doors)),
+        (Verb::POST, Place::OldMessages(doors)) => {
+            let text = body_bytes(body, fields, http.server.limits.max_body).await?;
+            old_messages(&doors, parts.uri.query(), fields, &text)
+        }
+        (Verb::POST, _) => {
             let text = body_bytes(body, fields, http.server.limits.max_body).await?;
             post(http, parts.headers, &text)
         }
-        Verb::GET => {
+        (Verb::GET, _) => {
             let session = session(http, fields)?;
             revision(fields)?;
             let Some(id) = fields.get(LAST_EVENT_ID) else { return Ok(Call::Listen(session)) };
             let id = id.to_str().ok().and_then(EventId::parse).filter(|id| session.knows(*id));
             Ok(Call::Resume(session, id.ok_or(Refusal::BadEventId)?))
         }
-        Verb::DELETE => {
+        (Verb::DELETE, _) => {
             let session = session(http, fields)?;
             revision(fields)?;
             Ok(Call::Delete(session))
@@ -138,6 +194,9 @@ where
 
 /// Which call a message is: an opening, or a message of a session.
 fn post(http: &Http, fields: HeaderMap, text: &Bytes) -> Result<Call, Refused> {
+    if text.trim_ascii_start().first() == Some(&b'[') {
+        return batch(http, &fields, text);
+    }
     let envelope = jsonrpc::read(text).map_err(|fault| {
         let id = match fault {
             Unreadable::Shape(_, id) => id.map(|id| id.of(text)),
@@ -151,6 +210,9 @@ fn post(http: &Http, fields: HeaderMap, text: &Bytes) -> Result<Call, Refused> {
     }
     if envelope::claims(&fields, &envelope) {
         return modern(http, fields, text, envelope).map_err(|refusal| refusal.about(id));
+    }
+    if http.is_stateless {
+        return stateless(&fields, text, envelope).map_err(|refusal| refusal.about(id));
     }
     let session = session(http, &fields);
     let posted = Posted { envelope, text: text.clone() };
@@ -171,6 +233,87 @@ fn post(http: &Http, fields: HeaderMap, text: &Bytes) -> Result<Call, Refused> {
         Kind::Request => Call::Ask(session, posted),
         Kind::Notification | Kind::Answer => Call::Tell(session, posted),
     })
+}
+
+/// 2025-03-26, Basic, Batching, and Transports, Sending Messages to the Server: in no other revision.
+fn batch(http: &Http, fields: &HeaderMap, text: &Bytes) -> Result<Call, Refused> {
+    let bad = |text| Err(Refusal::Misplaced(text).into());
+    let messages = jsonrpc::batch(text).map_err(Refusal::Unreadable)?;
+    if envelope::is_modern(fields) {
+        return bad(NO_BATCHES);
+    }
+    let (session, spoken) = if http.is_stateless {
+        (None, Some(told_revision(fields)?))
+    } else {
+        let session = match session(http, fields) {
+            Err(Refusal::NoSessionId) => return bad(NO_BATCHES),
+            session => session?,
+        };
+        revision(fields)?;
+        let spoken = session.revision();
+        (Some(session), spoken)
+    };
+    let Some(spoken) = spoken.filter(|revision| revision.has_batches()) else { return bad(NO_BATCHES) };
+    if messages.len() > MAX_BATCH {
+        return bad("a batch holds at most 100 messages");
+    }
+    let mut items = Vec::with_capacity(messages.len());
+    for message in messages {
+        match jsonrpc::read(message) {
+            Ok(envelope) if envelope.has_claim => return bad(NO_BATCHES),
+            Ok(envelope) if envelope.method(message) == Method::Initialize => {
+                return bad("initialize must not be part of a batch");
+            }
+            Ok(envelope) if envelope.kind == Kind::Answer && envelope.id.is_none() => {
+                return bad("an answer needs the id of its request");
+            }
+            Ok(envelope) => items.push((text.slice_ref(message), envelope)),
+            Err(_) => return bad("something in the batch is no message"),
+        }
+    }
+    Ok(match session {
+        Some(session) => Call::Batch(session, items),
+        None => Call::Once(spoken, items, true),
+    })
+}
+
+/// A message of a legacy client where there are no sessions. What could only be about another request is nobody's.
+fn stateless(fields: &HeaderMap, text: &Bytes, envelope: Envelope) -> Result<Call, Refusal> {
+    let revision = told_revision(fields)?;
+    Ok(match envelope.kind {
+        Kind::Request if envelope.method(text) == Method::Initialize => Call::Open(Posted { envelope, text: text.clone() }),
+        Kind::Request => Call::Once(revision, vec![(text.clone(), envelope)], false),
+        Kind::Notification | Kind::Answer => Call::Ignore,
+    })
+}
+
+/// The revision of a client without a session.
+fn told_revision(fields: &HeaderMap) -> Result<Revision, Refusal> {
+    if let Some(refusal) = envelope::unknown_version(fields) {
+        return Err(refusal);
+    }
+    let mut told = fields.get_all(PROTOCOL_VERSION).iter().filter_map(|date| Revision::parse(date.to_str().ok()?.trim()));
+    Ok(told.next().unwrap_or(Revision::UNTOLD))
+}
+
+/// What a client of the transport of 2024-11-05 sent.
+fn old_messages(doors: &Doors, query: Option<&str>, fields: &HeaderMap, text: &Bytes) -> Result<Call, Refused> {
+    let is_batch = text.trim_ascii_start().first() == Some(&b'[');
+    let texts = if is_batch { jsonrpc::batch(text).map_err(Refusal::Unreadable)? } else { vec![&text[..]] };
+    if texts.len() > MAX_BATCH {
+        return Err(Refusal::Misplaced("a batch holds at most 100 messages").into());
+    }
+    let mut items = Vec::with_capacity(texts.len());
+    for one in texts {
+        let envelope = jsonrpc::read(one).map_err(|fault| Refused::from(Refusal::Unreadable(fault)))?;
+        if envelope.has_claim || envelope::is_modern(fields) {
+            let why = "this transport is of 2024-11-05: clients of 2026-07-28 use the endpoint itself";
+            return Err(Refusal::Misplaced(why).about(envelope.id.map(|id| id.of(one))));
+        }
+        items.push((text.slice_ref(one), envelope));
+    }
+    revision(fields)?;
+    Ok(Call::OldMessages(doors.find(query, &Principal::Anonymous)?, items, is_batch))
 }
 
 /// A message of a modern client.

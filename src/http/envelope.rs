@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderName};
 
-use super::reply::Refusal;
+use super::refusal::Refusal;
 use crate::protocol::headers::{METHOD, NAME, PROTOCOL_VERSION};
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::meta::{self, Ask, Level, Request};

@@ -7,7 +7,8 @@ use tokio::sync::Notify;
 
 use super::Http;
 use super::body::{Body, Events};
-use super::reply::{self, Refusal};
+use super::refusal::Refusal;
+use super::reply;
 use crate::link::cursor::{self, From, NoCursor};
 use crate::link::reader::Reader;
 use crate::protocol::revision::Revision;

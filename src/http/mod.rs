@@ -13,7 +13,8 @@ use tracing::debug;
 
 pub(crate) use self::body::Body;
 use self::check::Call;
-use self::reply::Refused;
+pub(crate) use self::old_sse::Doors;
+use self::refusal::Refused;
 use crate::config::{Access, Limits, Response as ResponseMode};
 use crate::link::EndReason;
 use crate::metrics::Metrics;
@@ -29,7 +30,9 @@ mod envelope;
 mod get;
 pub(crate) mod listener;
 mod modern;
+mod old_sse;
 mod post;
+mod refusal;
 mod reply;
 
 /// What a connection may cost, by the server's bounds.
@@ -43,7 +46,11 @@ pub(crate) struct Http {
     pub(crate) server: Arc<Server>,
     pub(crate) access: Access,
     pub(crate) endpoint: String,
+    /// The transport of 2024-11-05, where it is on.
+    pub(crate) doors: Option<Arc<Doors>>,
     pub(crate) response: ResponseMode,
+    /// Clients of legacy revisions get no sessions.
+    pub(crate) is_stateless: bool,
     pub(crate) max_stream_age: Option<Duration>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) metrics: Arc<Metrics>,
@@ -106,17 +113,21 @@ impl Http {
         let preflight = (*request.method() == Method::OPTIONS).then(|| access::preflight(request.headers()));
         match check::read(self, request).await? {
             Call::Open(posted) => post::open(self, &posted).await,
+            Call::Once(revision, items, is_batch) => post::once(self, revision, &items, is_batch, cut).await,
             Call::Ask(session, posted) => post::ask(self, &session, &posted, cut).await,
-            Call::Tell(session, posted) => post::tell(&session, &posted),
+            Call::Tell(session, posted) => post::tell(self, &session, &posted),
+            Call::Batch(session, items) => post::batch(self, &session, &items, cut).await,
             Call::Listen(session) => Ok(get::listen(self, &session, cut)?),
             Call::Resume(session, id) => Ok(get::resume(self, &session, id, cut)?),
             Call::Delete(session) => {
                 // Unknown from here on, before anything is waited for.
                 self.server.forget(&session);
-                session.link.end(EndReason::Deleted);
+                session.end(EndReason::Deleted);
                 Ok(reply::status(http::StatusCode::OK))
             }
             Call::Modern(call) => modern::ask(self, &call, cut).await,
+            Call::OldStream(doors) => Ok(old_sse::listen(self, &doors, cut)?),
+            Call::OldMessages(door, items, is_batch) => old_sse::take(self, &door, &items, is_batch).await,
             Call::Ignore => Ok(reply::status(http::StatusCode::ACCEPTED)),
             Call::Preflight => Ok(preflight.unwrap_or_else(|| reply::status(http::StatusCode::NO_CONTENT))),
         }

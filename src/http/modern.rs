@@ -15,14 +15,15 @@ use tracing::{Instrument as _, debug_span};
 use super::Http;
 use super::body::{Body, Events};
 use super::check::Posted;
-use super::reply::{self, Refusal, Refused};
+use super::refusal::{self, Refusal, Refused};
+use super::reply;
 use crate::bridge::capabilities::Declared;
 use crate::bridge::subscriptions::{BadFilter, Filter};
 use crate::bridge::{Asked, Trace, code_of};
 use crate::config::Response;
 use crate::link::NotPosted;
 use crate::link::cursor::First;
-use crate::pool::{NoChild, NotTaken, Resumed, Taken};
+use crate::pool::{NotTaken, Resumed, Taken};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{self, INTERNAL_ERROR, METHOD_NOT_FOUND, MISSING_CAPABILITY};
 use crate::protocol::meta::{Ask, Level, Request};
@@ -64,6 +65,7 @@ pub(crate) async fn ask(http: &Http, modern: &Modern, cut: Option<Arc<Notify>>) 
         level: modern.level,
         request: Request::read(text, &modern.posted.envelope, modern.ask),
         trace: trace(&modern.fields),
+        session: None,
     };
     let span = debug_span!("call", method = %modern.posted.envelope.method_name(text));
     let answered = async {
@@ -150,26 +152,12 @@ fn capabilities<'a>(asked: &Asked<'a>) -> &'a [u8] {
 }
 
 fn not_taken(http: &Http, asked: &Asked<'_>, why: NotTaken) -> Result<Went, Refusal> {
-    Err(match why {
-        NotTaken::NoChild(NoChild::TooManyChildren) => Refusal::TooManyChildren,
-        NotTaken::NoChild(NoChild::TooManyOwn) => Refusal::TooManyOwn,
-        NotTaken::NoChild(NoChild::NotStarted(correlation)) => Refusal::NotOpened(correlation),
-        NotTaken::NoChild(NoChild::OtherEra(reason)) => {
-            http.server.pool.suspect.notify_one();
-            Refusal::NotOpened(http.server.pool.correlated(&reason))
-        }
-        NotTaken::NotPosted(NotPosted::ChildBusy) => Refusal::ChildBusy,
-        NotTaken::NotPosted(NotPosted::TooManyCalls) => Refusal::TooManyCalls,
-        NotTaken::TooManyLeases => Refusal::TooManyLeases,
-        NotTaken::TooManyListens => Refusal::TooManyListens,
-        NotTaken::BadState => Refusal::BadState,
-        NotTaken::BadAnswer(what) => Refusal::BadAnswer(what),
+    match why {
         // It was admitted, and lost: clients read this only from a 200.
-        NotTaken::NotPosted(NotPosted::Ended) => {
-            return Ok(lost(asked, "child_exited", "the server ended before it got the call"));
-        }
-        NotTaken::ChildLost => return Ok(lost(asked, "child_lost", "the server ended while the call waited for its user")),
-    })
+        NotTaken::NotPosted(NotPosted::Ended) => Ok(lost(asked, "child_exited", "the server ended before it got the call")),
+        NotTaken::ChildLost => Ok(lost(asked, "child_lost", "the server ended while the call waited for its user")),
+        why => Err(refusal::not_taken(&http.server.pool, why)),
+    }
 }
 
 fn lost(asked: &Asked<'_>, reason: &str, text: &str) -> Went {
@@ -195,14 +183,14 @@ async fn answered(http: &Http, asked: &Asked<'_>, taken: Taken) -> HttpResponse<
 
 fn stream(http: &Http, reader: crate::link::reader::Reader, kind: &'static str) -> HttpResponse<Body> {
     let events = Events::new(reader, None, None, http.metrics.stream_opened(kind));
-    reply::modern_stream(Body::events(events))
+    reply::event_stream(Body::events(events))
 }
 
 /// An answer that nothing came before.
 fn whole(http: &Http, asked: &Asked<'_>, answer: Bytes, is_offered: bool) -> HttpResponse<Body> {
     let status = status(asked, &answer, is_offered);
     if http.response == Response::Sse && status == StatusCode::OK {
-        return reply::modern_stream(Body::full(reply::one_event(&answer)));
+        return reply::event_stream(Body::full(reply::one_event(&answer)));
     }
     reply::modern_json(status, answer)
 }

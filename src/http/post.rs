@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Response as HttpResponse;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -11,17 +12,19 @@ use tracing::{Instrument as _, debug_span};
 use super::Http;
 use super::body::{Body, Events};
 use super::check::Posted;
-use super::reply::{self, Refusal, Refused};
+use super::refusal::{self, Refusal, Refused};
+use super::reply;
 use crate::config::Response;
 use crate::link::NotPosted;
 use crate::link::cursor::First;
 use crate::link::reader::Reader;
+use crate::link::route::Carries;
+use crate::pool::NotTaken;
 use crate::principal::Principal;
-use crate::protocol::jsonrpc::{self, INTERNAL_ERROR};
+use crate::protocol::jsonrpc::{self, Envelope, INTERNAL_ERROR, Kind};
 use crate::protocol::revision::Revision;
 use crate::server::NotOpened;
-use crate::session::Session;
-use crate::session::router::Carries;
+use crate::session::{Session, Way};
 
 /// How long a quick answer is waited for before an event stream is begun.
 const JSON_PATIENCE: Duration = Duration::from_millis(100);
@@ -32,14 +35,65 @@ pub(crate) async fn open(http: &Http, posted: &Posted) -> Result<HttpResponse<Bo
     if http.shutdown.is_draining() {
         return Err(Refusal::Draining.about(id));
     }
+    if http.is_stateless {
+        return match http.server.introduce(&posted.text, &posted.envelope, &Principal::Anonymous).await {
+            Ok(result) => Ok(introduced(http, jsonrpc::result(id.unwrap_or_default(), &result))),
+            Err(why) => Err(not_opened_refusal(why).about(id)),
+        };
+    }
     match http.server.open(&posted.text, &posted.envelope, carries(http), Principal::Anonymous).await {
         Ok((session, reader)) => answered(http, &session, reader, posted, http.response).await,
         Err(NotOpened::Refused(answer)) => Ok(reply::json(answer, None)),
-        Err(NotOpened::TooManySessions) => Err(Refusal::TooManySessions.about(id)),
-        Err(NotOpened::TooManyChildren) => Err(Refusal::TooManyChildren.about(id)),
-        Err(NotOpened::CannotStart(correlation) | NotOpened::Ended(correlation) | NotOpened::TimedOut(correlation)) => {
-            Err(Refusal::NotOpened(correlation).about(id))
+        Err(why) => Err(not_opened_refusal(why).about(id)),
+    }
+}
+
+fn introduced(http: &Http, answer: Vec<u8>) -> HttpResponse<Body> {
+    match http.response {
+        Response::Sse => reply::event_stream(Body::full(reply::one_event(&answer))),
+        Response::Auto | Response::Json => reply::json(answer, None),
+    }
+}
+
+/// What a client without a session sent: served in one that ends with it.
+pub(crate) async fn once(
+    http: &Http,
+    revision: Revision,
+    items: &[(Bytes, Envelope)],
+    is_batch: bool,
+    cut: Option<Arc<Notify>>,
+) -> Result<HttpResponse<Body>, Refused> {
+    let first = items.iter().find_map(|(text, envelope)| envelope.id.map(|id| id.of(text))).filter(|_| !is_batch);
+    if http.shutdown.is_draining() {
+        return Err(Refusal::Draining.about(first));
+    }
+    let session = http.server.once(revision, Principal::Anonymous).await;
+    let session = Arc::new(session.map_err(|why| not_opened_refusal(why).about(first))?);
+    match items {
+        [(text, envelope)] if !is_batch => {
+            let posted = Posted { envelope: *envelope, text: text.clone() };
+            ask(http, &session, &posted, cut).await
         }
+        items => batch(http, &session, items, cut).await,
+    }
+}
+
+fn not_opened_refusal(why: NotOpened) -> Refusal {
+    match why {
+        NotOpened::TooManySessions => Refusal::TooManySessions,
+        NotOpened::TooManyChildren => Refusal::TooManyChildren,
+        NotOpened::CannotStart(correlation) | NotOpened::Ended(correlation) | NotOpened::TimedOut(correlation) => {
+            Refusal::NotOpened(correlation)
+        }
+        NotOpened::Refused(_) => Refusal::NoSuchSession,
+    }
+}
+
+/// The message that answers an `initialize` that opened no session.
+pub(super) fn not_opened(why: NotOpened, id: Option<&[u8]>) -> Bytes {
+    match why {
+        NotOpened::Refused(answer) => answer,
+        why => not_opened_refusal(why).about(id).message().into(),
     }
 }
 
@@ -55,13 +109,46 @@ pub(crate) async fn ask(
         return Err(Refusal::Draining.about(id));
     }
     let span = debug_span!("call", session = session.id.short(), method = %posted.envelope.method_name(&posted.text));
-    let reader = session.call(&posted.text, &posted.envelope, carries(http), cut).map_err(|reason| refusal(reason).about(id))?;
-    answered(http, session, reader, posted, http.response).instrument(span).await
+    let asked = async {
+        let refuse = |why, id: &[u8]| refused(http, why).about(Some(id)).message();
+        let taken = session.call(&posted.text, &posted.envelope, Way::Own, carries(http), cut, &refuse).await;
+        match taken.map_err(|why| refused(http, why).about(id))? {
+            Some(reader) => answered(http, session, reader, posted, http.response).await,
+            None => Ok(reply::accepted(session)),
+        }
+    };
+    asked.instrument(span).await
+}
+
+/// Messages that came together: their answers in an array, or on one stream.
+pub(crate) async fn batch(
+    http: &Http,
+    session: &Arc<Session>,
+    items: &[(Bytes, Envelope)],
+    cut: Option<Arc<Notify>>,
+) -> Result<HttpResponse<Body>, Refused> {
+    let has_request = items.iter().any(|(_, envelope)| envelope.kind == Kind::Request);
+    if has_request && http.shutdown.is_draining() {
+        return Err(Refusal::Draining.into());
+    }
+    let refuse = |why, id: &[u8]| refused(http, why).about(Some(id)).message();
+    let taken = session.batch(items, carries(http), cut, &refuse).await.map_err(|why| refused(http, why))?;
+    match taken {
+        None => Ok(reply::accepted(session)),
+        Some(mut reader) if http.response == Response::Json => {
+            let mut answers: Vec<Bytes> = Vec::new();
+            while let Some(answer) = reader.event().await {
+                answers.push(answer);
+            }
+            Ok(reply::json([b"[", answers.join(&b","[..]).as_slice(), b"]"].concat(), Some(session)))
+        }
+        Some(reader) => Ok(stream(http, session, reader)),
+    }
 }
 
 /// A notification or an answer: taken once it is queued for the child.
-pub(crate) fn tell(session: &Arc<Session>, posted: &Posted) -> Result<HttpResponse<Body>, Refused> {
-    session.tell(&posted.text, &posted.envelope).map_err(refusal)?;
+pub(crate) fn tell(http: &Http, session: &Arc<Session>, posted: &Posted) -> Result<HttpResponse<Body>, Refused> {
+    session.tell(&posted.text, &posted.envelope).map_err(|why| refused(http, why.into()))?;
     Ok(reply::accepted(session))
 }
 
@@ -90,6 +177,10 @@ async fn answered(
 
 /// The rest of a request's events. From here on they have ids, and a client that loses the connection may come back.
 fn stream(http: &Http, session: &Arc<Session>, mut reader: Reader) -> HttpResponse<Body> {
+    if session.header.is_none() {
+        let events = Events::new(reader, None, None, http.metrics.stream_opened("post"));
+        return reply::stream(Body::events(events), session);
+    }
     reader.commit();
     let polls = session.revision().is_some_and(Revision::has_polling);
     // A client that does not know of polling takes the end of its stream for the end of its request.
@@ -107,10 +198,10 @@ fn carries(http: &Http) -> Carries {
     }
 }
 
-fn refusal(reason: NotPosted) -> Refusal {
-    match reason {
-        NotPosted::Ended => Refusal::NoSuchSession,
-        NotPosted::ChildBusy => Refusal::ChildBusy,
-        NotPosted::TooManyCalls => Refusal::TooManyCalls,
+/// Why a session's request was turned away.
+pub(super) fn refused(http: &Http, why: NotTaken) -> Refusal {
+    match why {
+        NotTaken::NotPosted(NotPosted::Ended) => Refusal::NoSuchSession,
+        why => refusal::not_taken(&http.server.pool, why),
     }
 }

@@ -186,10 +186,11 @@ impl Log {
         let Some(stream) = self.streams.get_mut(&id) else { return Kept::No };
         let bytes = match (fits, kind) {
             (true, _) => bytes,
-            (false, EventKind::Answer) => {
+            (false, EventKind::Answer | EventKind::Reply) => {
                 self.metrics.events_evicted.inc();
                 let text = "the answer does not fit the gateway's log (--log-bytes, --log-bytes-total)";
-                Bytes::from(jsonrpc::error(stream.client_id.as_deref(), jsonrpc::INTERNAL_ERROR, text, None))
+                let id = jsonrpc::read(&bytes).ok().and_then(|envelope| envelope.id).map(|id| id.of(&bytes));
+                Bytes::from(jsonrpc::error(id.or(stream.client_id.as_deref()), jsonrpc::INTERNAL_ERROR, text, None))
             }
             (false, _) => {
                 self.metrics.events_evicted.inc();
@@ -335,11 +336,10 @@ impl Log {
         let missed = up_to - cursor.seq;
         cursor.seq = up_to;
         self.metrics.replay_counted("gap");
-        let bytes = match &stream.client_id {
-            Some(client_id) if stream.ended && kept.is_none() => gone(client_id),
-            _ => missing(missed),
-        };
-        Next::Gap(up_to, bytes)
+        match &stream.client_id {
+            Some(client_id) if stream.ended && kept.is_none() => Next::Event(up_to, gone(client_id)),
+            _ => Next::Gap(up_to, missing(missed)),
+        }
     }
 
     fn charge(&mut self, cost: usize) {

@@ -41,6 +41,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(crate) enum EndReason {
     /// The client asked for it.
     Deleted,
+    /// It closed the only stream that it had.
+    ClientLeft,
     Idle,
     ChildExited,
     /// The child can say nothing any more.
@@ -60,6 +62,7 @@ impl EndReason {
     pub(crate) fn label(self) -> &'static str {
         match self {
             EndReason::Deleted => "deleted",
+            EndReason::ClientLeft => "client_left",
             EndReason::Idle => "idle",
             EndReason::ChildExited => "child_exited",
             EndReason::ChildClosedStdout => "child_closed_stdout",
@@ -83,6 +86,8 @@ pub(crate) struct Link<R> {
     end: watch::Sender<Option<EndReason>>,
     /// The child has written something.
     heard: AtomicBool,
+    /// The child may write several messages in an array (2025-03-26).
+    takes_batches: AtomicBool,
     watch: OnceLock<Watch>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -95,6 +100,7 @@ impl<R: Route> Link<R> {
             room: Notify::new(),
             end: watch::Sender::new(None),
             heard: AtomicBool::new(false),
+            takes_batches: AtomicBool::new(false),
             watch: OnceLock::new(),
             metrics,
         }
@@ -107,6 +113,11 @@ impl<R: Route> Link<R> {
 
     pub(crate) fn was_heard(&self) -> bool {
         self.heard.load(Ordering::Relaxed)
+    }
+
+    /// The child's revision has batches: an array is the messages in it.
+    pub(crate) fn take_batches(&self) {
+        self.takes_batches.store(true, Ordering::Relaxed);
     }
 
     /// Does something under the lock, and after it what came of that.
@@ -130,13 +141,15 @@ impl<R: Route> Link<R> {
         let mut lines: Vec<Line<'_>> = Vec::new();
         lines.extend(fed.lost_before.then_some(None));
         for line in fed.lines() {
-            match jsonrpc::read(line) {
-                _ if line.len() > max_line => lines.push(None),
-                Ok(envelope) => {
-                    self.metrics.message_to_client_counted(envelope.kind);
-                    lines.push(Some((line, envelope)));
+            if line.len() > max_line {
+                lines.push(None);
+            } else if line.first() == Some(&b'[') && self.takes_batches.load(Ordering::Relaxed) {
+                match jsonrpc::batch(line) {
+                    Ok(messages) => messages.into_iter().for_each(|one| self.add_message(one, &mut lines, bad_lines)),
+                    Err(fault) => bad_lines.add_unreadable(&self.metrics, line, &fault),
                 }
-                Err(fault) => bad_lines.add_unreadable(&self.metrics, line, &fault),
+            } else {
+                self.add_message(line, &mut lines, bad_lines);
             }
         }
         lines.extend(fed.lost_after.then_some(None));
@@ -147,6 +160,16 @@ impl<R: Route> Link<R> {
             bad_lines.add(&self.metrics, "too_long", b"");
         }
         self.with(|state, effects| state.child_wrote(&lines, Instant::now(), effects));
+    }
+
+    fn add_message<'a>(&self, text: &'a [u8], lines: &mut Vec<Line<'a>>, bad_lines: &mut BadLines) {
+        match jsonrpc::read(text) {
+            Ok(envelope) => {
+                self.metrics.message_to_client_counted(envelope.kind);
+                lines.push(Some((text, envelope)));
+            }
+            Err(fault) => bad_lines.add_unreadable(&self.metrics, text, &fault),
+        }
     }
 
     /// Lets readers catch up before more is read from the child: for as long as one of them takes something every

@@ -37,6 +37,14 @@ pub(crate) trait Route: Send + 'static {
     }
 }
 
+/// What can carry messages that are not the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carries {
+    Events,
+    /// JSON mode: the answer alone.
+    AnswerOnly,
+}
+
 /// What becomes of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Routed {

@@ -63,6 +63,34 @@ impl<R: Route> State<R> {
         Ok(cursor)
     }
 
+    /// A request of a client that is answered on the GET stream.
+    pub(crate) fn post_standing(&mut self, now: Instant, line: impl FnOnce(&mut R) -> Vec<u8>) -> Result<(), NotPosted> {
+        self.admit_call(now)?;
+        let line = line(&mut self.router);
+        Ok(self.outbox.push(line)?)
+    }
+
+    /// Messages of a client that came together, with so many requests among them, all answered on one stream: opens it, and
+    /// queues the lines that the router makes of them. Both or neither.
+    pub(crate) fn post_batch(
+        &mut self,
+        requests: usize,
+        cut: Option<Arc<Notify>>,
+        now: Instant,
+        lines: impl FnOnce(&mut R, StreamId) -> Vec<u8>,
+    ) -> Result<Option<Cursor>, NotPosted> {
+        self.admit(now)?;
+        if self.router.calls_in_flight() + requests > self.max_calls {
+            return Err(NotPosted::TooManyCalls);
+        }
+        let cursor = (requests > 0).then(|| self.log.open(b"null", cut, now));
+        let lines = lines(&mut self.router, cursor.as_ref().map_or(StreamId::GET, |cursor| cursor.stream));
+        if !lines.is_empty() {
+            self.outbox.push(lines)?;
+        }
+        Ok(cursor)
+    }
+
     /// A message of a client that is no request, or one that is answered without the child.
     pub(crate) fn post(
         &mut self,

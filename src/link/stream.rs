@@ -13,6 +13,8 @@ use tokio::time::Instant;
 pub(crate) enum EventKind {
     Notification,
     Question,
+    /// An answer on a stream that carries several of them.
+    Reply,
     /// The answer of the stream's own request: the last event.
     Answer,
 }

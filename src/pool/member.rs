@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::bridge::capabilities::Capabilities;
 use crate::bridge::discover::Facts;
+use crate::bridge::legacy_on_legacy::LegacyOnLegacy;
 use crate::bridge::modern_on_legacy::ModernOnLegacy;
 use crate::bridge::modern_on_modern::ModernOnModern;
 use crate::link::reader::Reader;
@@ -35,6 +36,12 @@ impl Bridge for ModernOnLegacy {
 impl Bridge for ModernOnModern {
     fn own_request(&mut self, method: &str, params: &str, stream: StreamId, now: Instant) -> Vec<u8> {
         ModernOnModern::own_request(self, method, params, stream, now)
+    }
+}
+
+impl Bridge for LegacyOnLegacy {
+    fn own_request(&mut self, method: &str, params: &str, stream: StreamId, now: Instant) -> Vec<u8> {
+        LegacyOnLegacy::own_request(self, method, params, stream, now)
     }
 }
 

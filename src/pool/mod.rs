@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use tracing::error;
 
@@ -19,6 +19,7 @@ use self::tools::Tools;
 use crate::bridge::Patience;
 use crate::bridge::capabilities::Capabilities;
 use crate::bridge::discover::Facts;
+use crate::bridge::legacy_on_legacy::LegacyOnLegacy;
 use crate::bridge::modern_on_legacy::ModernOnLegacy;
 use crate::bridge::modern_on_modern::ModernOnModern;
 use crate::bridge::ticket::Sealer;
@@ -26,8 +27,10 @@ use crate::budget::Budget;
 use crate::config::Limits;
 use crate::link::EndReason;
 use crate::link::keeper;
+use crate::link::route::Routed;
 use crate::metrics::Metrics;
 use crate::principal::Principal;
+use crate::protocol::jsonrpc::Kind;
 use crate::seal::Seal;
 
 mod legacy;
@@ -35,6 +38,7 @@ mod listens;
 pub(crate) mod member;
 mod modern;
 mod notices;
+mod shared;
 mod shelf;
 pub(crate) mod spares;
 mod start;
@@ -43,6 +47,7 @@ mod tools;
 
 pub(crate) use self::legacy::Resumed;
 pub(crate) use self::modern::{NotTaken, Taken};
+pub(crate) use self::shared::Seated;
 
 /// How long a call waits for a child of its own.
 const QUEUE: Duration = Duration::from_secs(10);
@@ -88,6 +93,9 @@ pub(crate) struct Pool {
     metrics: Arc<Metrics>,
     legacy: Arc<Shelf<ModernOnLegacy>>,
     modern: Arc<Shelf<ModernOnModern>>,
+    shared: Arc<Shelf<LegacyOnLegacy>>,
+    /// Counts starts of shared legacy children.
+    shared_started: watch::Sender<u64>,
     holdings: Mutex<HashMap<Principal, Arc<Holdings>>>,
     tools: Tools,
     /// What the server says of itself to legacy clients.
@@ -96,6 +104,10 @@ pub(crate) struct Pool {
     pub(crate) is_modern_only: AtomicBool,
     slots: AtomicU64,
     leases: AtomicU64,
+    sessions: AtomicU64,
+    /// A modern child refused `subscriptions/listen`.
+    refuses_listens: AtomicBool,
+    is_draining: AtomicBool,
     /// Calls that were lost with their child while they waited for their user: lease, round, and until when.
     graves: Mutex<VecDeque<(u64, u32, Instant)>>,
     /// A lease, a place or an elicitation that somebody may wait for.
@@ -123,12 +135,17 @@ impl Pool {
             metrics,
             legacy: Arc::default(),
             modern: Arc::default(),
+            shared: Arc::default(),
+            shared_started: watch::Sender::new(0),
             holdings: Mutex::default(),
             tools: Tools::default(),
             facts: RwLock::default(),
             is_modern_only: AtomicBool::new(false),
             slots: AtomicU64::new(1),
             leases: AtomicU64::new(1),
+            sessions: AtomicU64::new(1),
+            refuses_listens: AtomicBool::new(false),
+            is_draining: AtomicBool::new(false),
             graves: Mutex::default(),
             news: Notify::new(),
             suspect: Notify::new(),
@@ -163,7 +180,7 @@ impl Pool {
             let idle = members.into_iter().find(|member| is_it(&member.key) && member.takes_calls() && member.is_idle());
             idle.inspect(|member| member.link.end(EndReason::Idle)).is_some()
         }
-        end_one(self.legacy.all(), &is_it) || end_one(self.modern.all(), &is_it)
+        end_one(self.legacy.all(), &is_it) || end_one(self.modern.all(), &is_it) || end_one(self.shared.all(), &is_it)
     }
 
     /// A place among the children of a principal; for one of them another may have to end.
@@ -182,6 +199,11 @@ impl Pool {
     pub(crate) fn retire_all(&self) {
         self.legacy.all().iter().for_each(|member| member.retire());
         self.modern.all().iter().for_each(|member| member.retire());
+        for member in self.shared.all() {
+            member.retire();
+            // Who uses it looks for another.
+            member.link.with(|state, effects| state.route(effects, |router, _, out| router.end_seats(out)));
+        }
     }
 
     /// What a legacy server says of itself; from the child that was initialised last.
@@ -193,11 +215,44 @@ impl Pool {
         Ok(self.legacy_home(&key).await?.facts.clone())
     }
 
+    /// What a modern server says of itself.
+    pub(crate) async fn modern_facts(&self, principal: &Principal) -> Result<Facts, NoChild> {
+        let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
+        Ok(self.modern_home(&key).await?.facts.clone())
+    }
+
+    /// Tells a modern child something of a client.
+    pub(crate) async fn tell_modern(&self, principal: &Principal, line: Vec<u8>) -> Result<(), NotTaken> {
+        let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
+        let home = self.modern_home(&key).await?;
+        let line = crate::protocol::splice::splice(&line, &mut [], b"\n");
+        home.link.with(|state, effects| state.post(Instant::now(), effects, |_, out| out.push(Routed::ToChild(line))))?;
+        self.metrics.message_to_child_counted(Kind::Notification);
+        Ok(())
+    }
+
+    /// A number for a session in front of shared children.
+    pub(crate) fn next_session(&self) -> u64 {
+        self.sessions.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn refuses_listens(&self) -> bool {
+        self.refuses_listens.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn listens_refused(&self) {
+        self.refuses_listens.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
     /// Looks at the clock. Gives what waits for children to read.
     pub(crate) fn tick(&self, now: Instant) -> usize {
         let idle = self.limits.idle_timeout;
         let (legacy, modern) = (self.legacy.all(), self.modern.all());
-        let queued = tick_all(&legacy, now, idle) + tick_all(&modern, now, idle);
+        let queued = tick_all(&legacy, now, idle) + tick_all(&modern, now, idle) + tick_all(&self.shared.all(), now, idle);
         let parked = legacy.iter().filter(|member| member.link.lock().router.parked_since().is_some()).count();
         self.metrics.leases_parked.set(i64::try_from(parked).unwrap_or(i64::MAX));
         let holdings: Vec<Arc<Holdings>> = self.lock_holdings().values().cloned().collect();
@@ -210,11 +265,13 @@ impl Pool {
 
     pub(crate) fn calls_in_flight(&self) -> usize {
         let legacy: usize = self.legacy.all().iter().map(|member| member.link.calls_in_flight()).sum();
-        legacy + self.modern.all().iter().map(|member| member.link.calls_in_flight()).sum::<usize>()
+        let shared: usize = self.shared.all().iter().map(|member| member.link.calls_in_flight()).sum();
+        legacy + shared + self.modern.all().iter().map(|member| member.link.calls_in_flight()).sum::<usize>()
     }
 
     /// The gateway stops: subscriptions get their result, calls that wait for a user are given up, nobody waits for spares.
     pub(crate) fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
         self.starter.spares.close();
         for member in self.modern.all() {
             member.link.with(|state, effects| state.route(effects, |router, _, out| router.end_listens(out)));
@@ -232,6 +289,7 @@ impl Pool {
         self.starter.spares.close();
         self.legacy.all().iter().for_each(|member| member.link.end(EndReason::Shutdown));
         self.modern.all().iter().for_each(|member| member.link.end(EndReason::Shutdown));
+        self.shared.all().iter().for_each(|member| member.link.end(EndReason::Shutdown));
     }
 
     /// Ends what is idle, and waits until it is gone.
@@ -260,7 +318,9 @@ impl Pool {
         let mut holdings = self.lock_holdings();
         if holdings.len() > 64 {
             // Nothing is held for principals that have no child and that nobody is about to serve.
-            let is_used = |principal: &Principal| self.legacy.serves(principal) || self.modern.serves(principal);
+            let is_used = |principal: &Principal| {
+                self.legacy.serves(principal) || self.modern.serves(principal) || self.shared.serves(principal)
+            };
             holdings.retain(|principal, own| Arc::strong_count(own) > 1 || own.hub.len() > 0 || is_used(principal));
         }
         let new = || {

@@ -105,9 +105,9 @@ impl Pool {
             let is_last = attempts == ATTEMPTS || ticket.is_some();
             let posted = member.link.with(|child, _| {
                 let now = Instant::now();
-                let keeps_level = may_log && !child.router.has_logger();
+                let keeps_level = may_log && child.router.may_log(asked);
                 if asked.wants_logs() && !keeps_level {
-                    if may_log && !is_last {
+                    if may_log && !is_last && asked.insists_on_logs() {
                         return Ok(None); // somebody was faster
                     }
                     self.metrics.drop_counted("log_level_not_asked");
@@ -133,11 +133,11 @@ impl Pool {
     /// The home child, or for logs one where nobody else wants them. Says whether it may be asked for logs.
     async fn modern_for(&self, key: &Key, asked: &Asked<'_>) -> Result<(Arc<Member<ModernOnModern>>, bool), NotTaken> {
         let home = self.modern_home(key).await?;
-        if !asked.wants_logs() || !home.link.lock().router.has_logger() {
+        if !asked.insists_on_logs() || home.link.lock().router.may_log(asked) {
             return Ok((home, true));
         }
         let others = self.modern.of(key);
-        if let Some(free) = others.iter().find(|member| !member.link.lock().router.has_logger()) {
+        if let Some(free) = others.iter().find(|member| member.link.lock().router.may_log(asked)) {
             return Ok((Arc::clone(free), true));
         }
         let holdings = self.holdings(&key.principal);

@@ -60,6 +60,7 @@ impl Pool {
     pub(super) fn gone(&self, slot: u64, reason: EndReason) {
         let member = self.legacy.remove(slot);
         self.modern.remove(slot);
+        self.shared.remove(slot);
         self.metrics.shared_closed_counted(reason.label());
         self.news.notify_waiters();
         if let Some(member) = member {

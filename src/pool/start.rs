@@ -9,9 +9,11 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, info, info_span};
 
 use super::member::{Bridge, Key, Member, Own, ask_own, tell_own};
+use super::shelf::Shelf;
 use super::starter::Child;
 use super::{NoChild, Pool};
 use crate::bridge::discover::{self, Facts};
+use crate::bridge::legacy_on_legacy::LegacyOnLegacy;
 use crate::bridge::modern_on_legacy::ModernOnLegacy;
 use crate::bridge::modern_on_modern::ModernOnModern;
 use crate::child::outbox::Outbox;
@@ -33,32 +35,78 @@ impl Pool {
         let router = ModernOnLegacy::new(&key.capabilities, self.sealer(slot, &key.principal), self.patience());
         let link = self.link(router, child, own, slot, &key.principal);
         let opening = Opening(Some(Arc::clone(&link)));
-        let params = discover::initialize_params(key.capabilities.as_bytes());
-        let result = match self.hand_shake(&link, "initialize", &params).await {
-            Own::Result(result) => result,
-            Own::Error(error) => return Err(NoChild::OtherEra(format!("it refused initialize: {}", shown(&error)))),
-            Own::Nothing => return Err(self.failed("no answer to initialize within --initialize-timeout")),
-        };
-        if !discover::is_known_revision(&result) {
-            return Err(NoChild::OtherEra(format!(
-                "it answered initialize with a revision that nobody knows: {}",
-                shown(&result)
-            )));
-        }
-        let facts = Facts::of(&result);
-        link.with(|state, _| state.router.learn(facts.clone()));
-        if tell_own(&link, r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).is_err() {
-            return Err(self.failed("it ended after initialize"));
-        }
+        let facts = self.initialize(&link, &key, |router, facts| router.learn(facts.clone())).await?;
         *self.facts.write().unwrap_or_else(PoisonError::into_inner) = Some(facts.clone());
-        let member = Arc::new(Member::new(slot, key, Arc::clone(&link), facts));
-        self.metrics.spawn_counted("ok");
-        self.metrics.child_spawn_seconds.observe(began.elapsed().as_secs_f64());
-        self.legacy.add(Arc::clone(&member));
+        let member = self.is_up(slot, key, &link, facts, began, &self.legacy);
         info!(slot, "a server process for modern clients is initialised");
         opening.done();
         self.forget_if_ended(&member);
         Ok(member)
+    }
+
+    /// Starts a legacy child for all sessions of that key's principal, and initialises it.
+    pub(crate) async fn start_shared(self: Arc<Self>, key: Key) -> Result<Arc<Member<LegacyOnLegacy>>, NoChild> {
+        let began = Instant::now();
+        let own = self.own_place(&key.principal).await?;
+        let child = self.child(true).await.map_err(|why| self.not_started(why))?;
+        let slot = self.slots.fetch_add(1, Ordering::Relaxed);
+        let router = LegacyOnLegacy::new(self.patience(), self.limits.question_timeout);
+        let link = self.link(router, child, own, slot, &key.principal);
+        let opening = Opening(Some(Arc::clone(&link)));
+        let facts = self.initialize(&link, &key, |_, _| {}).await?;
+        let member = self.is_up(slot, key, &link, facts, began, &self.shared);
+        info!(slot, "a server process for all sessions is initialised");
+        opening.done();
+        self.forget_if_ended(&member);
+        self.shared_started.send_modify(|count| *count += 1);
+        Ok(member)
+    }
+
+    /// The handshake of legacy revisions.
+    async fn initialize<R: Bridge>(
+        &self,
+        link: &Arc<Link<R>>,
+        key: &Key,
+        learn: impl FnOnce(&mut R, &Facts),
+    ) -> Result<Facts, NoChild> {
+        let params = discover::initialize_params(key.capabilities.as_bytes());
+        let result = match self.hand_shake(link, "initialize", &params).await {
+            Own::Result(result) => result,
+            Own::Error(error) => return Err(NoChild::OtherEra(format!("it refused initialize: {}", shown(&error)))),
+            Own::Nothing => return Err(self.failed("no answer to initialize within --initialize-timeout")),
+        };
+        let Some(revision) = discover::revision_of(&result) else {
+            return Err(NoChild::OtherEra(format!(
+                "it answered initialize with a revision that nobody knows: {}",
+                shown(&result)
+            )));
+        };
+        if revision.has_batches() {
+            link.take_batches();
+        }
+        let facts = Facts::of(&result);
+        link.with(|state, _| learn(&mut state.router, &facts));
+        if tell_own(link, r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).is_err() {
+            return Err(self.failed("it ended after initialize"));
+        }
+        Ok(facts)
+    }
+
+    /// A child that has taken up its work: it is found from here on.
+    fn is_up<R: Bridge>(
+        &self,
+        slot: u64,
+        key: Key,
+        link: &Arc<Link<R>>,
+        facts: Facts,
+        began: Instant,
+        shelf: &Shelf<R>,
+    ) -> Arc<Member<R>> {
+        let member = Arc::new(Member::new(slot, key, Arc::clone(link), facts));
+        self.metrics.spawn_counted("ok");
+        self.metrics.child_spawn_seconds.observe(began.elapsed().as_secs_f64());
+        shelf.add(Arc::clone(&member));
+        member
     }
 
     /// Starts a modern child for that key, and asks it what it is.
@@ -79,10 +127,7 @@ impl Pool {
             }
             Own::Nothing => return Err(self.failed("no answer to server/discover within --initialize-timeout")),
         };
-        let member = Arc::new(Member::new(slot, key, Arc::clone(&link), facts));
-        self.metrics.spawn_counted("ok");
-        self.metrics.child_spawn_seconds.observe(began.elapsed().as_secs_f64());
-        self.modern.add(Arc::clone(&member));
+        let member = self.is_up(slot, key, &link, facts, began, &self.modern);
         info!(slot, "a modern server process is up");
         opening.done();
         self.forget_if_ended(&member);

@@ -117,6 +117,17 @@ pub(crate) fn read(text: &[u8]) -> Result<Envelope, Unreadable> {
     }
 }
 
+/// The messages of a batch, each still to be read (2025-03-26, Basic, Batching: at least one).
+pub(crate) fn batch(text: &[u8]) -> Result<Vec<&[u8]>, Unreadable> {
+    match read(text) {
+        Err(Unreadable::Batch) => {}
+        Err(fault) => return Err(fault),
+        Ok(_) => return Err(Unreadable::Shape("a batch must be an array", None)),
+    }
+    let messages = super::object::elements(text);
+    if messages.is_empty() { Err(Unreadable::Shape("a batch must hold a message", None)) } else { Ok(messages) }
+}
+
 impl Envelope {
     pub(crate) fn method(&self, text: &[u8]) -> Method {
         let Some(method) = self.method else { return Method::Other };

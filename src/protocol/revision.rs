@@ -1,7 +1,7 @@
 //! The dated protocol versions, as properties. Outside this file nobody compares dates.
 
 /// A dated protocol version that we know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Revision {
     V2024_11_05,
     V2025_03_26,
@@ -56,9 +56,35 @@ impl Revision {
         matches!(self, Revision::V2025_11_25)
     }
 
-    /// What the gateway itself offers to a legacy server.
-    pub(crate) fn newest_legacy() -> &'static str {
-        Revision::V2025_11_25.as_str()
+    /// What the gateway itself offers to a legacy server, and to a client that asks for what nobody knows.
+    pub(crate) const NEWEST_LEGACY: Revision = Revision::V2025_11_25;
+
+    /// What a client speaks that does not say so, where nothing else is known (2025-11-25, Protocol Version Header).
+    pub(crate) const UNTOLD: Revision = Revision::V2025_03_26;
+
+    /// Messages may come in arrays (2025-03-26, Basic, Batching).
+    pub(crate) fn has_batches(self) -> bool {
+        self == Revision::V2025_03_26
+    }
+
+    /// Content may be audio.
+    pub(crate) fn has_audio(self) -> bool {
+        self != Revision::V2024_11_05
+    }
+
+    /// Content may be a link to a resource.
+    pub(crate) fn has_resource_links(self) -> bool {
+        matches!(self, Revision::V2025_06_18 | Revision::V2025_11_25)
+    }
+
+    /// A form's choices may have their titles in `oneOf`.
+    pub(crate) fn has_titled_enums(self) -> bool {
+        self == Revision::V2025_11_25
+    }
+
+    /// A sampling message may have several blocks of content.
+    pub(crate) fn has_content_arrays(self) -> bool {
+        self == Revision::V2025_11_25
     }
 
     /// All dates we speak, for an error text.

@@ -157,12 +157,16 @@ impl Server {
         // Not those of before: what is asked again was wrong.
         self.pool.retire_all();
         let mut discover = tokio::spawn(Arc::clone(&self.pool).start_modern(key.clone()));
-        if self.limits.max_children == 1 {
+        if self.limits.max_children == 1 || self.shares_children {
             // One at a time: the first has to go before the second may start.
             let is_modern = (&mut discover).await.is_ok_and(|outcome| outcome.is_ok());
             self.pool.end_idle().await;
-            let legacy = Arc::clone(&self.pool).start_legacy(key).await;
-            return self.conclude(is_modern, legacy.map(drop));
+            let pool = Arc::clone(&self.pool);
+            let legacy = match self.shares_children {
+                true => pool.start_shared(key).await.map(drop),
+                false => pool.start_legacy(key).await.map(drop),
+            };
+            return self.conclude(is_modern, legacy);
         }
         let mut initialize = tokio::spawn(Arc::clone(&self.pool).start_legacy(key));
         let gone = |_| Err(NoChild::OtherEra("the question was given up".to_owned()));

@@ -1,38 +1,63 @@
-//! One session: a legacy client's `initialize` … end, in front of one child of its own.
+//! One session: a legacy client's `initialize` … end, in front of a child of its own (bytes pass) or of children that it shares
+//! (`bridged`).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use http::HeaderValue;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub(crate) use self::bridged::{Bridged, Refuse, Way};
 pub(crate) use self::id::SessionId;
-use self::router::{Carries, Router};
+use self::router::Router;
 use crate::link::cursor::{From, NoCursor};
 use crate::link::reader::Reader;
-use crate::link::{Link, NotPosted};
+use crate::link::route::{Carries, Routed};
+use crate::link::stream::EventKind;
+use crate::link::{EndReason, Link, NotPosted, Tick};
+use crate::pool::NotTaken;
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::revision::Revision;
 use crate::protocol::sse::{EventId, StreamId};
 
+pub(crate) mod bridged;
 mod id;
 pub(crate) mod router;
 
+/// What a session's client talks to.
+#[derive(Clone)]
+pub(crate) enum Behind {
+    /// A child of its own.
+    Own(Arc<Link<Router>>),
+    /// Children that it shares.
+    Shared(Arc<Bridged>),
+}
+
 pub(crate) struct Session {
     pub(crate) id: SessionId,
-    /// The id as a header value.
-    pub(crate) header: HeaderValue,
+    /// The id as a header value; `None` for a session that its client knows nothing of, which ends with its request.
+    pub(crate) header: Option<HeaderValue>,
     pub(crate) principal: Principal,
-    pub(crate) link: Arc<Link<Router>>,
+    behind: Behind,
     /// What client and child agreed on; unset until then.
     revision: OnceLock<Option<Revision>>,
+    /// Its answers go to the GET stream.
+    has_one_stream: AtomicBool,
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, principal: Principal, link: Arc<Link<Router>>) -> Self {
+    pub(crate) fn new(id: SessionId, principal: Principal, behind: Behind) -> Self {
         let header = HeaderValue::from_str(&id.to_string()).expect("hexadecimal digits are a header value");
-        Session { id, header, principal, link, revision: OnceLock::new() }
+        Session { header: Some(header), ..Session::nameless(id, principal, behind) }
+    }
+
+    /// A session for one request.
+    pub(crate) fn nameless(id: SessionId, principal: Principal, behind: Behind) -> Self {
+        let (revision, has_one_stream) = (OnceLock::new(), AtomicBool::new(false));
+        Session { id, header: None, principal, behind, revision, has_one_stream }
     }
 
     /// The revision in use; `None` before `initialize` is answered, and for a date that we do not know.
@@ -41,54 +66,202 @@ impl Session {
     }
 
     pub(crate) fn agree_on(&self, revision: Option<Revision>) {
+        if let (Behind::Own(link), Some(true)) = (&self.behind, revision.map(Revision::has_batches)) {
+            link.take_batches();
+        }
         let _ = self.revision.set(revision);
     }
 
-    /// Sends a request to the child; the reader gets what comes of it.
-    pub(crate) fn call(
+    /// A request of the client; the reader gets what comes of it, where it has a stream of its own. `refuse` is for one that
+    /// shares its stream.
+    pub(crate) async fn call(
         &self,
-        text: &[u8],
+        text: &Bytes,
         envelope: &Envelope,
+        way: Way,
         carries: Carries,
         cut: Option<Arc<Notify>>,
-    ) -> Result<Reader, NotPosted> {
-        let client_id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
-        let cursor = self.link.with(|state, _| {
-            let now = Instant::now();
-            state.post_request(client_id, cut, now, |router, stream| router.request(text, envelope, stream, carries, now))
-        })?;
-        self.link.metrics.message_to_child_counted(envelope.kind);
-        Ok(Reader::new(Arc::<Link<Router>>::clone(&self.link), cursor))
+        refuse: Refuse<'_>,
+    ) -> Result<Option<Reader>, NotTaken> {
+        match &self.behind {
+            Behind::Own(link) if way == Way::Standing => {
+                if let Err(why) = call_standing(link, text, envelope) {
+                    self.say(refuse(why.into(), envelope.id.map_or(&b"null"[..], |id| id.of(text))).into());
+                }
+                Ok(None)
+            }
+            Behind::Own(link) => call_own(link, text, envelope, carries, cut).map(Some).map_err(NotTaken::from),
+            Behind::Shared(bridged) => bridged.call(text, envelope, way, carries, cut, refuse).await,
+        }
     }
 
-    /// Sends a notification or an answer to the child.
-    pub(crate) fn tell(&self, text: &[u8], envelope: &Envelope) -> Result<(), NotPosted> {
-        self.link.with(|state, effects| {
-            let now = Instant::now();
-            state.post(now, effects, |router, out| {
-                out.push(match envelope.kind {
-                    Kind::Answer => router.answer(text, envelope),
-                    Kind::Notification | Kind::Request => router.notification(text, envelope, now),
-                });
-            })
-        })?;
-        self.link.metrics.message_to_child_counted(envelope.kind);
-        Ok(())
+    /// Messages of the client that came together; the reader gets the answers, if any are to come.
+    pub(crate) async fn batch(
+        &self,
+        items: &[(Bytes, Envelope)],
+        carries: Carries,
+        cut: Option<Arc<Notify>>,
+        refuse: Refuse<'_>,
+    ) -> Result<Option<Reader>, NotTaken> {
+        match &self.behind {
+            Behind::Own(link) => batch_own(link, items, carries, cut).map_err(NotTaken::from),
+            Behind::Shared(bridged) => bridged.batch(items, carries, cut, refuse).await,
+        }
+    }
+
+    /// Puts a message on the GET stream that is nobody's but the gateway's to give: an answer to a request that is answered there.
+    pub(crate) fn say(&self, message: Bytes) {
+        match &self.behind {
+            Behind::Own(link) => link.with(|state, effects| {
+                state.log.append(StreamId::GET, EventKind::Reply, message, effects);
+            }),
+            Behind::Shared(bridged) => bridged.say(message),
+        }
+    }
+
+    /// A notification or an answer of the client.
+    pub(crate) fn tell(&self, text: &Bytes, envelope: &Envelope) -> Result<(), NotPosted> {
+        match &self.behind {
+            Behind::Own(link) => tell_own(link, text, envelope),
+            Behind::Shared(bridged) => bridged.tell(text, envelope),
+        }
     }
 
     /// Reads the GET stream, or an earlier stream again.
     pub(crate) fn attach(&self, stream: StreamId, from: From, cut: Option<Arc<Notify>>) -> Result<Reader, NoCursor> {
-        let cursor = self.link.with(|state, effects| state.attach(stream, from, cut, Instant::now(), effects))?;
-        Ok(Reader::resumable(Arc::<Link<Router>>::clone(&self.link), cursor))
+        match &self.behind {
+            Behind::Own(link) => {
+                let cursor = link.with(|state, effects| state.attach(stream, from, cut, Instant::now(), effects))?;
+                Ok(Reader::resumable(Arc::<Link<Router>>::clone(link), cursor))
+            }
+            Behind::Shared(bridged) => bridged.attach(stream, from, cut),
+        }
     }
 
     /// Whether an event id was given by this session.
     pub(crate) fn knows(&self, id: EventId) -> bool {
-        self.link.lock().log.event_id_at(id.stream, id.seq) == id
+        let own = match &self.behind {
+            Behind::Own(link) => link.lock().log.event_id_at(id.stream, id.seq),
+            Behind::Shared(bridged) => bridged.event_id_at(id),
+        };
+        own == id
     }
 
-    /// The reader of the GET stream is asked to come back later.
-    pub(crate) fn release_get(&self) {
-        self.link.with(|state, effects| state.log.release_get(effects));
+    /// From now on every answer goes to the GET stream.
+    pub(crate) fn be_one_stream(&self) {
+        self.has_one_stream.store(true, Ordering::Relaxed);
     }
+
+    /// The reader of the GET stream is asked to come back later, unless answers are still to come on it.
+    pub(crate) fn release_get(&self) {
+        if self.has_one_stream.load(Ordering::Relaxed) && self.calls_in_flight() > 0 {
+            return;
+        }
+        match &self.behind {
+            Behind::Own(link) => link.with(|state, effects| state.log.release_get(effects)),
+            Behind::Shared(bridged) => bridged.release_get(),
+        }
+    }
+
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        match &self.behind {
+            Behind::Own(link) => link.calls_in_flight(),
+            Behind::Shared(bridged) => bridged.calls_in_flight(),
+        }
+    }
+
+    /// What time brings.
+    pub(crate) fn tick(&self, now: Instant) -> Tick {
+        match &self.behind {
+            Behind::Own(link) => link.tick(now),
+            Behind::Shared(bridged) => bridged.tick(now),
+        }
+    }
+
+    /// Asks for the end; the first reason counts.
+    pub(crate) fn end(&self, reason: EndReason) {
+        match &self.behind {
+            Behind::Own(link) => link.end(reason),
+            Behind::Shared(bridged) => bridged.end(reason),
+        }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        match &self.behind {
+            Behind::Own(link) => link.end_reason().is_some(),
+            Behind::Shared(bridged) => bridged.end_reason().is_some(),
+        }
+    }
+}
+
+/// Sends a request to a child that is the session's own.
+pub(crate) fn call_own(
+    link: &Arc<Link<Router>>,
+    text: &[u8],
+    envelope: &Envelope,
+    carries: Carries,
+    cut: Option<Arc<Notify>>,
+) -> Result<Reader, NotPosted> {
+    let client_id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
+    let cursor = link.with(|state, _| {
+        let now = Instant::now();
+        state.post_request(client_id, cut, now, |router, stream| router.request(text, envelope, stream, carries, false, now))
+    })?;
+    link.metrics.message_to_child_counted(envelope.kind);
+    Ok(Reader::new(Arc::<Link<Router>>::clone(link), cursor))
+}
+
+/// Sends a request that is answered on the GET stream.
+fn call_standing(link: &Arc<Link<Router>>, text: &[u8], envelope: &Envelope) -> Result<(), NotPosted> {
+    link.with(|state, _| {
+        let now = Instant::now();
+        state.post_standing(now, |router| router.request(text, envelope, StreamId::GET, Carries::Events, true, now))
+    })?;
+    link.metrics.message_to_child_counted(envelope.kind);
+    Ok(())
+}
+
+fn batch_own(
+    link: &Arc<Link<Router>>,
+    items: &[(Bytes, Envelope)],
+    carries: Carries,
+    cut: Option<Arc<Notify>>,
+) -> Result<Option<Reader>, NotPosted> {
+    let requests = items.iter().filter(|(_, envelope)| envelope.kind == Kind::Request).count();
+    let now = Instant::now();
+    let mut dropped = Vec::new();
+    let lines = |router: &mut Router, stream| {
+        let mut lines = Vec::new();
+        for (text, envelope) in items {
+            let routed = match envelope.kind {
+                Kind::Request => Routed::ToChild(router.request(text, envelope, stream, carries, true, now)),
+                Kind::Notification => router.notification(text, envelope, now),
+                Kind::Answer => router.answer(text, envelope),
+            };
+            match routed {
+                Routed::ToChild(line) => lines.extend_from_slice(&line),
+                Routed::Dropped(reason) => dropped.push(reason),
+                _ => {}
+            }
+        }
+        lines
+    };
+    let cursor = link.with(|state, _| state.post_batch(requests, cut, now, lines))?;
+    dropped.into_iter().for_each(|reason| link.metrics.drop_counted(reason));
+    items.iter().for_each(|(_, envelope)| link.metrics.message_to_child_counted(envelope.kind));
+    Ok(cursor.map(|cursor| Reader::new(Arc::<Link<Router>>::clone(link), cursor)))
+}
+
+fn tell_own(link: &Arc<Link<Router>>, text: &[u8], envelope: &Envelope) -> Result<(), NotPosted> {
+    link.with(|state, effects| {
+        let now = Instant::now();
+        state.post(now, effects, |router, out| {
+            out.push(match envelope.kind {
+                Kind::Answer => router.answer(text, envelope),
+                Kind::Notification | Kind::Request => router.notification(text, envelope, now),
+            });
+        })
+    })?;
+    link.metrics.message_to_child_counted(envelope.kind);
+    Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::link::log::Log;
-use crate::link::route::{Route, Routed};
+use crate::link::route::{Carries, Route, Routed};
 use crate::link::stream::EventKind;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Method};
 use crate::protocol::scan::Span;
@@ -29,14 +29,6 @@ pub(crate) struct Patience {
     pub(crate) cancelled: Duration,
 }
 
-/// What can carry messages that are not the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Carries {
-    Events,
-    /// JSON mode: the answer alone.
-    AnswerOnly,
-}
-
 /// A request of the client that the child has not answered.
 struct Call {
     stream: StreamId,
@@ -44,6 +36,8 @@ struct Call {
     id: Box<[u8]>,
     token: Option<Box<[u8]>>,
     carries: Carries,
+    /// Other calls are answered on the same stream.
+    shares_stream: bool,
     began: Instant,
     /// When the child last showed that it works on it.
     alive: Instant,
@@ -74,13 +68,15 @@ impl Router {
         Router { calls: HashMap::new(), next: 1, carriers: Vec::new(), questions: HashMap::new(), patience }
     }
 
-    /// A request of the client, answered on `stream`: the line for the child.
+    /// A request of the client, answered on `stream`: the line for the child. `shares_stream` says whether others are answered
+    /// there too.
     pub(crate) fn request(
         &mut self,
         text: &[u8],
         envelope: &Envelope,
         stream: StreamId,
         carries: Carries,
+        shares_stream: bool,
         now: Instant,
     ) -> Vec<u8> {
         let number = self.next;
@@ -95,13 +91,14 @@ impl Router {
             id: envelope.id.map_or(&b"null"[..], |id| id.of(text)).into(),
             token: envelope.asked_token.map(|token| token.of(text).into()),
             carries,
+            shares_stream,
             began: now,
             alive: now,
             cancelled: None,
             is_initialize: envelope.method(text) == Method::Initialize,
         };
         self.calls.insert(number, call);
-        if carries == Carries::Events {
+        if carries == Carries::Events && stream != StreamId::GET && self.carriers.last() != Some(&stream) {
             self.carriers.push(stream);
         }
         line
@@ -161,10 +158,23 @@ impl Router {
 
     fn finish(&mut self, number: u64) -> Option<Call> {
         let call = self.calls.remove(&number)?;
-        if let Ok(at) = self.carriers.binary_search(&call.stream) {
+        if !self.has_more(&call)
+            && let Ok(at) = self.carriers.binary_search(&call.stream)
+        {
             self.carriers.remove(at);
         }
         Some(call)
+    }
+
+    /// Whether other calls are still to be answered on its stream.
+    fn has_more(&self, call: &Call) -> bool {
+        call.shares_stream && self.calls.values().any(|other| other.stream == call.stream)
+    }
+
+    /// The answer to a call that is finished.
+    fn answered(&self, call: &Call, answer: Vec<u8>) -> Routed {
+        let is_last = call.stream != StreamId::GET && !self.has_more(call);
+        Routed::Event(call.stream, if is_last { EventKind::Answer } else { EventKind::Reply }, answer)
     }
 
     fn child_answer(&mut self, text: &[u8], envelope: &Envelope) -> Routed {
@@ -174,7 +184,7 @@ impl Router {
         };
         let call = private_number(id.of(text)).and_then(|number| self.finish(number));
         match call {
-            Some(call) => Routed::Event(call.stream, EventKind::Answer, splice(text, &mut [(id, &call.id)], b"")),
+            Some(call) => self.answered(&call, splice(text, &mut [(id, &call.id)], b"")),
             None => Routed::Dropped("answer_without_call"),
         }
     }
@@ -246,7 +256,7 @@ impl Route for Router {
         let (Some(only), None) = (numbers.next().copied(), numbers.next()) else { return };
         let Some(call) = self.finish(only) else { return };
         let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, why, None);
-        out.push(Routed::Event(call.stream, EventKind::Answer, error));
+        out.push(self.answered(&call, error));
     }
 
     fn tick(&mut self, now: Instant, out: &mut Vec<Routed>) {
@@ -274,7 +284,7 @@ impl Route for Router {
             };
             let error = jsonrpc::error(Some(&call.id), code, text, None);
             out.push(Routed::Expired(if cancelled { "cancelled" } else { "request" }));
-            out.push(Routed::Event(call.stream, EventKind::Answer, error));
+            out.push(self.answered(&call, error));
             if !cancelled && !call.is_initialize {
                 out.push(Routed::ToChild(jsonrpc::cancellation(number, "timed out")));
             }
@@ -293,8 +303,12 @@ impl Route for Router {
     fn fail_all(&mut self, message: &str, data: &serde_json::Value, _: Instant, out: &mut Vec<Routed>) {
         self.questions.clear();
         self.carriers.clear();
-        let error = |call: &Call| jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, message, Some(data.clone()));
-        out.extend(self.calls.drain().map(|(_, call)| Routed::Event(call.stream, EventKind::Answer, error(&call))));
+        let numbers: Vec<u64> = self.calls.keys().copied().collect();
+        for number in numbers {
+            let Some(call) = self.calls.remove(&number) else { continue };
+            let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, message, Some(data.clone()));
+            out.push(self.answered(&call, error));
+        }
     }
 
     /// 2025-11-25, Sending Messages to the Server, 6: a lost connection is no cancellation.

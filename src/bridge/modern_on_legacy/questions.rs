@@ -2,20 +2,10 @@
 //! Multi Round-Trip Requests; 2025-11-25, Elicitation, Sampling, Roots).
 
 use crate::bridge::capabilities::Declared;
+use crate::bridge::subject::Subject;
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::object::{self, Edit};
 use crate::protocol::scan::Value;
-
-/// What a child asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Subject {
-    Form,
-    Url,
-    Sampling,
-    /// Sampling with tools.
-    SamplingTools,
-    Roots,
-}
 
 /// A request of a child to its client.
 #[derive(Clone, Debug)]
@@ -33,17 +23,7 @@ impl Question {
     /// `None` if it is no question that crosses.
     pub(crate) fn read(text: &[u8], envelope: &Envelope) -> Option<Question> {
         let params = envelope.params.map_or(&b"{}"[..], |params| params.of(text));
-        let has = |name| object::member(params, name).is_some();
-        let subject = if envelope.is_method(text, "elicitation/create") {
-            let is_url = object::member(params, "mode").is_some_and(|mode| mode.value == b"\"url\"");
-            if is_url { Subject::Url } else { Subject::Form }
-        } else if envelope.is_method(text, "sampling/createMessage") {
-            if has("tools") || has("toolChoice") { Subject::SamplingTools } else { Subject::Sampling }
-        } else if envelope.is_method(text, "roots/list") {
-            Subject::Roots
-        } else {
-            return None;
-        };
+        let subject = Subject::of(|word| envelope.is_method(text, word), params)?;
         let params = if subject == Subject::Roots { b"{}".to_vec() } else { modern_params(params) };
         Some(Question { id: envelope.id?.of(text).into(), subject, params, key: String::new() })
     }
@@ -56,31 +36,16 @@ impl Question {
     }
 
     pub(crate) fn kind(&self) -> &'static str {
-        match self.subject {
-            Subject::Form | Subject::Url => "elicitation",
-            Subject::Sampling | Subject::SamplingTools => "sampling",
-            Subject::Roots => "roots",
-        }
+        self.subject.kind()
     }
 
     pub(crate) fn is_declared(&self, declared: Declared) -> bool {
-        match self.subject {
-            Subject::Form => declared.form,
-            Subject::Url => declared.url,
-            Subject::Sampling => declared.sampling,
-            Subject::SamplingTools => declared.sampling_tools,
-            Subject::Roots => declared.roots,
-        }
+        self.subject.is_declared(declared)
     }
 
     /// The `InputRequest`.
     pub(crate) fn to_json(&self) -> Vec<u8> {
-        let method = match self.subject {
-            Subject::Form | Subject::Url => &br#"{"method":"elicitation/create","params":"#[..],
-            Subject::Sampling | Subject::SamplingTools => br#"{"method":"sampling/createMessage","params":"#,
-            Subject::Roots => br#"{"method":"roots/list","params":"#,
-        };
-        [method, &self.params, b"}"].concat()
+        [br#"{"method":""#, self.subject.method().as_bytes(), br#"","params":"#, &self.params, b"}"].concat()
     }
 
     /// Why a value cannot be the answer; its inner shape is the child's to judge.
@@ -127,13 +92,7 @@ impl Question {
 
     /// What the error −32021 says is missing.
     pub(crate) fn required(&self) -> serde_json::Value {
-        match self.subject {
-            Subject::Form => serde_json::json!({ "elicitation": { "form": {} } }),
-            Subject::Url => serde_json::json!({ "elicitation": { "url": {} } }),
-            Subject::Sampling => serde_json::json!({ "sampling": {} }),
-            Subject::SamplingTools => serde_json::json!({ "sampling": { "tools": {} } }),
-            Subject::Roots => serde_json::json!({ "roots": {} }),
-        }
+        self.subject.required()
     }
 
     /// 2026-07-28, Basic, Error Codes: a capability that the request did not declare.

@@ -145,6 +145,7 @@ fn asked(text: &str) -> Asked<'_> {
         level: request.level.and_then(Level::parse),
         request,
         trace: None,
+        session: None,
     }
 }
 

@@ -72,6 +72,7 @@ fn asked(text: &str) -> Asked<'_> {
         level,
         request,
         trace: None,
+        session: None,
     }
 }
 

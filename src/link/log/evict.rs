@@ -48,7 +48,10 @@ impl Log {
         let stream = self.streams.get_mut(&id).filter(|stream| stream.unread_notifications > 0);
         let Some(stream) = stream else { return false };
         let (count, freed) = stream.drop_notifications();
-        if let Some(mut reader) = stream.reader.take() {
+        // Who can come back is cut, and told then. Who cannot goes on behind the gap: to the answer, if to nothing else.
+        if stream.delivery == Delivery::Resumable
+            && let Some(mut reader) = stream.reader.take()
+        {
             let now = reader.took;
             cut(stream, &mut reader, now, effects);
         }

@@ -7,6 +7,11 @@ use tokio::time::Instant;
 use super::{Log, Stream};
 
 impl Log {
+    /// Whether its streams belong to different clients.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
     /// Whether readers that do read have more before them than they should: the child may be read a little later.
     pub(crate) fn is_under_pressure(&self) -> bool {
         let high = self.cap / 2;

@@ -18,7 +18,7 @@ fn read(text: &str) -> Envelope {
 /// A request of the client on that stream; the number that the child sees.
 fn ask(router: &mut Router, id: &str, stream: u64, carries: Carries, now: Instant) -> u64 {
     let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"_meta":{{"progressToken":{id}}}}}}}"#);
-    let line = router.request(text.as_bytes(), &read(&text), StreamId(stream), carries, now);
+    let line = router.request(text.as_bytes(), &read(&text), StreamId(stream), carries, false, now);
     let line: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
     assert_eq!(line["id"], line["params"]["_meta"]["progressToken"]);
     line["id"].as_u64().expect("a private number")
@@ -169,7 +169,7 @@ fn a_cancellation_reaches_the_one_call_it_names() {
 fn initialize_is_never_cancelled() {
     let (mut router, now) = (Router::new(PATIENCE), Instant::now());
     let text = r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#;
-    router.request(text.as_bytes(), &read(text), StreamId(1), Carries::Events, now);
+    router.request(text.as_bytes(), &read(text), StreamId(1), Carries::Events, false, now);
     let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
     assert_eq!(tell(&mut router, cancel, now), Routed::Dropped("cancel_without_call"));
 }

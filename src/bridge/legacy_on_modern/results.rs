@@ -1,0 +1,238 @@
+//! A modern child's answers as older clients read them: without what only modern results have, and with shapes that the
+//! revision of the session can hold.
+
+use std::collections::HashSet;
+
+use crate::protocol::jsonrpc::{self, Envelope};
+use crate::protocol::meta::{Ask, SERVER_INFO};
+use crate::protocol::object::{self, Edit, Member};
+use crate::protocol::revision::Revision;
+use crate::protocol::scan::Value;
+use crate::protocol::splice::splice;
+
+/// How many tools with a wrapped result are remembered in one session.
+const MAX_WRAPPED: usize = 4096;
+
+/// The tools whose results the client expects inside an object, by the JSON text of their names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wrapped(HashSet<Vec<u8>>);
+
+/// What a result is to the one who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Complete,
+    InputRequired,
+    /// Of a type that nobody here knows.
+    Unknown,
+}
+
+/// 2026-07-28, Basic, ResultType: absent means complete.
+pub(crate) fn kind(result: &[u8]) -> Kind {
+    match object::member(result, "resultType").map(|kind| kind.value) {
+        None | Some(b"\"complete\"") => Kind::Complete,
+        Some(b"\"input_required\"") => Kind::InputRequired,
+        Some(_) => Kind::Unknown,
+    }
+}
+
+/// The child's answer, for a client of that revision. `name` is the tool that was called, if one was.
+pub(crate) fn answer(
+    text: &[u8],
+    envelope: &Envelope,
+    ask: Ask,
+    name: Option<&[u8]>,
+    revision: Revision,
+    wrapped: &mut Wrapped,
+) -> Vec<u8> {
+    let Some(result) = envelope.result else { return splice(text, &mut [], b"") };
+    let own = result.of(text);
+    if own.first() != Some(&b'{') {
+        let text_of = "the server's result is not an object";
+        return jsonrpc::error(envelope.id.map(|id| id.of(text)), jsonrpc::INTERNAL_ERROR, text_of, None);
+    }
+    let legacy = without_modern_members(own, ask);
+    let shaped = shaped(&legacy, ask, name, revision, wrapped);
+    splice(text, &mut [(result, &shaped)], b"")
+}
+
+/// 2026-07-28, Basic, ResultType; Caching; General fields: what results of before do not have.
+fn without_modern_members(result: &[u8], ask: Ask) -> Vec<u8> {
+    let edit = |member: &Member<'_>| {
+        if member.is("resultType") || ask.is_cacheable() && (member.is("ttlMs") || member.is("cacheScope")) {
+            Edit::Drop
+        } else if member.is("_meta") && member.kind == Value::Object {
+            let unnamed = |member: &Member<'_>| if member.is(SERVER_INFO) { Edit::Drop } else { Edit::Keep };
+            match object::rewrite(member.value, &[], unnamed, &[]) {
+                meta if meta == b"{}" && member.value != b"{}" => Edit::Drop,
+                meta => Edit::Put(meta),
+            }
+        } else {
+            Edit::Keep
+        }
+    };
+    object::rewrite(result, &[], edit, &[])
+}
+
+/// A legacy result in shapes that a client of that revision can hold.
+pub(crate) fn shaped(result: &[u8], ask: Ask, name: Option<&[u8]>, revision: Revision, wrapped: &mut Wrapped) -> Vec<u8> {
+    match ask {
+        Ask::ListTools => put(result, "tools", Value::Array, |tools| object::map_elements(tools, |one| tool(one, wrapped))),
+        Ask::CallTool => tool_result(result, name.is_some_and(|name| wrapped.0.contains(name)), revision),
+        Ask::GetPrompt => put(result, "messages", Value::Array, |messages| {
+            object::map_elements(messages, |message| put(message, "content", Value::Object, |content| block(content, revision)))
+        }),
+        _ => result.to_vec(),
+    }
+}
+
+/// The object with one member, if it is of that kind, written anew.
+fn put(object: &[u8], name: &str, kind: Value, mut write: impl FnMut(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let is_it = |member: &Member<'_>| member.is(name) && member.kind == kind;
+    object::rewrite(object, &[], |member| if is_it(member) { Edit::Put(write(member.value)) } else { Edit::Keep }, &[])
+}
+
+/// Up to 2025-11-25 a schema of results describes an object, and a property's schema is one.
+fn tool(tool: &[u8], wrapped: &mut Wrapped) -> Vec<u8> {
+    let name = object::member(tool, "name").map(|name| name.value);
+    let mut is_wrapped = false;
+    let edit = |member: &Member<'_>| {
+        if member.is("inputSchema") {
+            Edit::Put(put(member.value, "properties", Value::Object, |properties| {
+                object::rewrite(
+                    properties,
+                    &[],
+                    |property| match property.value {
+                        b"true" => Edit::Put(b"{}".to_vec()),
+                        b"false" => Edit::Put(br#"{"not":{}}"#.to_vec()),
+                        _ => Edit::Keep,
+                    },
+                    &[],
+                )
+            }))
+        } else if member.is("outputSchema") && !describes_object(member.value) {
+            match wrap_schema(member.value) {
+                Some(schema) => {
+                    is_wrapped = true;
+                    Edit::Put(schema)
+                }
+                None => Edit::Drop,
+            }
+        } else {
+            Edit::Keep
+        }
+    };
+    let written = object::rewrite(tool, &[], edit, &[]);
+    if let Some(name) = name {
+        if !is_wrapped {
+            wrapped.0.remove(name);
+        } else if wrapped.0.len() < MAX_WRAPPED {
+            wrapped.0.insert(name.to_vec());
+        }
+    }
+    written
+}
+
+fn describes_object(schema: &[u8]) -> bool {
+    object::member(schema, "type").is_some_and(|kind| kind.value == b"\"object\"")
+}
+
+/// The schema of an object whose `result` is what that schema describes; `None` where moving it would change what it refers to.
+fn wrap_schema(schema: &[u8]) -> Option<Vec<u8>> {
+    const HOISTED: [&str; 3] = ["$schema", "$defs", "definitions"];
+    if schema.first() == Some(&b'{') && (object::member(schema, "$id").is_some() || has_local_reference(schema)) {
+        return None;
+    }
+    let is_hoisted = |member: &Member<'_>| HOISTED.iter().any(|name| member.is(name));
+    let inner = if schema.first() == Some(&b'{') {
+        object::rewrite(schema, &[], |member| if is_hoisted(member) { Edit::Drop } else { Edit::Keep }, &[])
+    } else {
+        schema.to_vec()
+    };
+    let properties = object::rewrite(b"{}", &[("result", &inner)], |_| Edit::Keep, &[]);
+    let mut members: Vec<(&str, &[u8])> =
+        vec![("type", b"\"object\""), ("properties", &properties), ("required", br#"["result"]"#)];
+    members.extend(HOISTED.iter().filter_map(|name| Some((*name, object::member(schema, name)?.value))));
+    Some(object::rewrite(b"{}", &members, |_| Edit::Keep, &[]))
+}
+
+/// Whether somewhere in a schema there is a reference into the schema itself, beyond the definitions that are hoisted.
+fn has_local_reference(value: &[u8]) -> bool {
+    match value.first() {
+        Some(b'{') => object::members(value).iter().any(|member| {
+            let is_reference = member.is("$ref") || member.is("$dynamicRef") || member.is("$recursiveRef");
+            let target = is_reference.then(|| object::string(member.value)).flatten();
+            target.is_some_and(|target| {
+                target.starts_with('#') && !target.starts_with("#/$defs/") && !target.starts_with("#/definitions/")
+            }) || has_local_reference(member.value)
+        }),
+        Some(b'[') => object::elements(value).into_iter().any(has_local_reference),
+        _ => false,
+    }
+}
+
+fn tool_result(result: &[u8], is_wrapped: bool, revision: Revision) -> Vec<u8> {
+    let structured = object::member(result, "structuredContent");
+    let wrap = structured.filter(|content| content.kind != Value::Null && (is_wrapped || content.kind != Value::Object));
+    let has_text = |content: &[u8]| object::elements(content).iter().any(|one| kind_of(one) == Some("text"));
+    let spelled = wrap.map(|content| {
+        let text = object::quoted(&String::from_utf8_lossy(content.value));
+        [br#"{"type":"text","text":"#, text.as_slice(), b"}"].concat()
+    });
+    let mut has_content = false;
+    let edit = |member: &Member<'_>| {
+        if member.is("content") && member.kind == Value::Array {
+            has_content = true;
+            let mut blocks = object::map_elements(member.value, |one| block(one, revision));
+            if let Some(spelled) = spelled.as_ref().filter(|_| !has_text(member.value)) {
+                blocks.pop();
+                blocks.extend_from_slice(if blocks.len() > 1 { b"," } else { b"" });
+                blocks.extend_from_slice(spelled);
+                blocks.push(b']');
+            }
+            Edit::Put(blocks)
+        } else if member.is("structuredContent")
+            && let Some(content) = wrap
+        {
+            Edit::Put([br#"{"result":"#, content.value, b"}"].concat())
+        } else {
+            Edit::Keep
+        }
+    };
+    let written = object::rewrite(result, &[], edit, &[]);
+    match spelled {
+        Some(spelled) if !has_content => {
+            let blocks = [b"[", spelled.as_slice(), b"]"].concat();
+            object::rewrite(&written, &[], |_| Edit::Keep, &[("content", &blocks)])
+        }
+        _ => written,
+    }
+}
+
+/// The `type` of a content block, of those that matter here.
+fn kind_of(block: &[u8]) -> Option<&'static str> {
+    let kind = object::member(block, "type")?;
+    [("text", &b"\"text\""[..]), ("resource_link", b"\"resource_link\""), ("audio", b"\"audio\"")]
+        .into_iter()
+        .find(|(_, word)| *word == kind.value)
+        .map(|(kind, _)| kind)
+}
+
+/// A content block that a client of that revision knows: links came with 2025-06-18, audio with 2025-03-26.
+fn block(block: &[u8], revision: Revision) -> Vec<u8> {
+    let text = |name| object::member(block, name).and_then(|member| object::string(member.value));
+    match kind_of(block) {
+        Some("resource_link") if !revision.has_resource_links() => {
+            let name = text("title").or_else(|| text("name")).unwrap_or_default();
+            let uri = text("uri").unwrap_or_default();
+            serde_json::json!({ "type": "text", "text": format!("{name}: {uri}") }).to_string().into_bytes()
+        }
+        Some("audio") if !revision.has_audio() => {
+            let member = |name| object::member(block, name).map_or(&b"\"\""[..], |member| member.value);
+            let members: [(&str, &[u8]); 3] =
+                [("uri", b"\"audio:content\""), ("mimeType", member("mimeType")), ("blob", member("data"))];
+            let resource = object::rewrite(b"{}", &members, |_| Edit::Keep, &[]);
+            object::rewrite(b"{}", &[("type", b"\"resource\""), ("resource", &resource)], |_| Edit::Keep, &[])
+        }
+        _ => block.to_vec(),
+    }
+}

@@ -1,0 +1,280 @@
+//! HTTP with SSE, the transport of 2024-11-05: one GET whose stream carries everything toward the client, and a URI that takes
+//! what the client says. Its sessions are sessions as all others, of any legacy revision; their answers go to the GET stream.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Response as HttpResponse, StatusCode};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::Http;
+use super::body::{Body, Events, KEEP_ALIVE};
+use super::post::{not_opened, refused};
+use super::refusal::{Refusal, Refused};
+use super::reply;
+use crate::link::EndReason;
+use crate::link::cursor::From;
+use crate::link::route::Carries;
+use crate::metrics::Metrics;
+use crate::principal::Principal;
+use crate::protocol::jsonrpc::{Envelope, Kind, Method};
+use crate::protocol::revision::Revision;
+use crate::protocol::sse::{self, StreamId};
+use crate::session::{Session, SessionId, Way};
+use crate::shutdown::{Phase, Shutdown};
+
+/// Messages for a client whose session is not open.
+const WAITING: usize = 8;
+
+/// The streams of this transport that are open.
+pub(crate) struct Doors {
+    /// Where streams are opened, and where messages are sent.
+    pub(super) stream: String,
+    pub(super) messages: String,
+    max: usize,
+    open: Mutex<HashMap<SessionId, Arc<Door>>>,
+}
+
+/// One such stream.
+pub(crate) struct Door {
+    principal: Principal,
+    state: Mutex<State>,
+    events: mpsc::Sender<Event>,
+}
+
+enum State {
+    /// `initialize` is still to come.
+    New,
+    Opening,
+    Open(Arc<Session>),
+}
+
+/// What a stream is told by whoever takes its client's messages.
+enum Event {
+    Message(Bytes),
+    Opened(Arc<Session>),
+}
+
+impl Doors {
+    pub(crate) fn new(endpoint: &str, max: usize) -> Doors {
+        let base = endpoint.trim_end_matches('/');
+        Doors { stream: format!("{base}/sse"), messages: format!("{base}/message"), max, open: Mutex::default() }
+    }
+
+    /// The stream that a message names: `sessionId` in the query of its URI.
+    pub(super) fn find(&self, query: Option<&str>, principal: &Principal) -> Result<Arc<Door>, Refusal> {
+        let id = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("sessionId="));
+        let id = SessionId::parse(id.ok_or(Refusal::NoSessionId)?.as_bytes()).ok_or(Refusal::NoSuchSession)?;
+        let door = self.lock().get(&id).filter(|door| door.principal == *principal).cloned();
+        door.ok_or(Refusal::NoSuchSession)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Door>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Door {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn session(&self) -> Option<Arc<Session>> {
+        match &*self.state() {
+            State::Open(session) => Some(Arc::clone(session)),
+            _ => None,
+        }
+    }
+
+    /// Whether the session may be opened now: it is not open, and nobody opens it.
+    fn begins_opening(&self) -> bool {
+        let mut state = self.state();
+        let is_new = matches!(*state, State::New);
+        if is_new {
+            *state = State::Opening;
+        }
+        is_new
+    }
+
+    /// A message for a client whose session is not open.
+    fn say(&self, message: impl Into<Bytes>) -> Result<(), Refusal> {
+        self.events.try_send(Event::Message(message.into())).map_err(|_| Refusal::NoSuchSession)
+    }
+}
+
+/// 2024-11-05, Transports, HTTP with SSE: the stream begins with the URI for the client's messages.
+pub(super) fn listen(http: &Http, doors: &Arc<Doors>, cut: Option<Arc<Notify>>) -> Result<HttpResponse<Body>, Refusal> {
+    if http.shutdown.is_draining() {
+        return Err(Refusal::Draining);
+    }
+    let random = |error: getrandom::Error| Refusal::NotOpened(http.server.pool.correlated(&error.to_string()));
+    let id = SessionId::random().map_err(random)?;
+    let (events, told) = mpsc::channel(WAITING);
+    let door = Arc::new(Door { principal: Principal::Anonymous, state: Mutex::new(State::New), events });
+    {
+        let mut open = doors.lock();
+        if open.len() >= doors.max {
+            return Err(Refusal::TooManySessions);
+        }
+        open.insert(id, Arc::clone(&door));
+    }
+    let first = format!("event: endpoint\ndata: {}?sessionId={id}\n\n", doors.messages);
+    let now = Instant::now();
+    let shutdown = Arc::clone(&http.shutdown);
+    let stream = Stream {
+        id,
+        door,
+        doors: Arc::clone(doors),
+        told,
+        ready: VecDeque::from([Bytes::from(first)]),
+        events: None,
+        cut,
+        metrics: Arc::clone(&http.metrics),
+        keep_alive: Box::pin(sleep_until(now + KEEP_ALIVE)),
+        until: Box::pin(sleep_until(now + http.server.limits.initialize_timeout)),
+        stopping: Box::pin(stopping(shutdown)),
+    };
+    Ok(reply::event_stream(Body::old_stream(stream)))
+}
+
+async fn stopping(shutdown: Arc<Shutdown>) {
+    shutdown.reached(Phase::Draining).await;
+}
+
+/// Messages of a client: taken, whatever comes of them; that goes to the stream.
+pub(super) async fn take(
+    http: &Http,
+    door: &Arc<Door>,
+    items: &[(Bytes, Envelope)],
+    is_batch: bool,
+) -> Result<HttpResponse<Body>, Refused> {
+    let accepted = Ok(reply::status(StatusCode::ACCEPTED));
+    let first = items.first();
+    if let Some((text, envelope)) = first.filter(|_| !is_batch)
+        && envelope.kind == Kind::Request
+        && envelope.method(text) == Method::Initialize
+    {
+        open(http, door, text, envelope).await?;
+        return accepted;
+    }
+    let session = door.session().ok_or(Refusal::Misplaced("initialize comes first"))?;
+    if is_batch && !session.revision().is_some_and(Revision::has_batches) {
+        return Err(Refusal::Misplaced(super::check::NO_BATCHES).into());
+    }
+    for (text, envelope) in items {
+        let id = envelope.id.map(|id| id.of(text));
+        if envelope.kind != Kind::Request {
+            session.tell(text, envelope).map_err(|why| refused(http, why.into()))?;
+        } else if http.shutdown.is_draining() {
+            session.say(Refusal::Draining.about(id).message().into());
+        } else {
+            let refuse = |why, id: &[u8]| refused(http, why).about(Some(id)).message();
+            let called = session.call(text, envelope, Way::Standing, Carries::Events, None, &refuse).await;
+            called.map_err(|why| refused(http, why).about(id))?;
+        }
+    }
+    accepted
+}
+
+/// Opens the stream's session; what `initialize` is answered with goes to the stream.
+async fn open(http: &Http, door: &Arc<Door>, text: &Bytes, envelope: &Envelope) -> Result<(), Refused> {
+    let id = envelope.id.map(|id| id.of(text));
+    if !door.begins_opening() {
+        return Err(Refusal::AlreadyInitialized.about(id));
+    }
+    let opening = Opening(door);
+    if http.shutdown.is_draining() {
+        return Ok(door.say(Refusal::Draining.about(id).message())?);
+    }
+    match http.server.open(text, envelope, Carries::Events, door.principal.clone()).await {
+        Ok((session, mut reader)) => {
+            session.be_one_stream();
+            while let Some(message) = reader.event().await {
+                session.say(message);
+            }
+            *door.state() = State::Open(Arc::clone(&session));
+            if door.events.try_send(Event::Opened(Arc::clone(&session))).is_err() {
+                session.end(EndReason::ClientLeft);
+            }
+        }
+        Err(why) => door.say(not_opened(why, id))?,
+    }
+    drop(opening);
+    Ok(())
+}
+
+/// An opening that did not come about may be tried again.
+struct Opening<'a>(&'a Door);
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        if matches!(*state, State::Opening) {
+            *state = State::New;
+        }
+    }
+}
+
+/// The body of the GET: until the session is open what its opening brings, from then on the session's GET stream.
+pub(super) struct Stream {
+    id: SessionId,
+    door: Arc<Door>,
+    doors: Arc<Doors>,
+    told: mpsc::Receiver<Event>,
+    ready: VecDeque<Bytes>,
+    events: Option<Events>,
+    cut: Option<Arc<Notify>>,
+    metrics: Arc<Metrics>,
+    keep_alive: Pin<Box<Sleep>>,
+    /// When it ends if there is no session.
+    until: Pin<Box<Sleep>>,
+    stopping: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+}
+
+impl Stream {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            if let Some(bytes) = self.ready.pop_front() {
+                return Poll::Ready(Some(bytes));
+            }
+            if let Some(events) = &mut self.events {
+                return events.poll(cx);
+            }
+            match self.told.poll_recv(cx) {
+                Poll::Ready(Some(Event::Message(message))) => self.ready.push_back(reply::one_event(&message).into()),
+                Poll::Ready(Some(Event::Opened(session))) => {
+                    let Ok(reader) = session.attach(StreamId::GET, From::Unread, self.cut.take()) else {
+                        return Poll::Ready(None);
+                    };
+                    let active = self.metrics.stream_opened("old_sse");
+                    self.events = Some(Events::new(reader.without_ids(), None, None, active));
+                }
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending if self.until.as_mut().poll(cx).is_ready() || self.stopping.as_mut().poll(cx).is_ready() => {
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => {
+                    if self.keep_alive.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    self.keep_alive.as_mut().reset(Instant::now() + KEEP_ALIVE);
+                    return Poll::Ready(Some(Bytes::from_static(sse::COMMENT)));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    /// There is no coming back to such a stream: its session is over.
+    fn drop(&mut self) {
+        self.doors.lock().remove(&self.id);
+        if let State::Open(session) = &*self.door.state() {
+            session.end(EndReason::ClientLeft);
+        }
+    }
+}

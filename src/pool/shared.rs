@@ -1,0 +1,135 @@
+//! The one legacy child that many legacy sessions use (`--children shared`): initialised with no capabilities, since those of one
+//! client are not those of another. When it is gone, the next message starts another.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::member::{Key, Member};
+use super::modern::ATTEMPTS;
+use super::{NoChild, NotTaken, Pool};
+use crate::bridge::capabilities::Capabilities;
+use crate::bridge::discover::Facts;
+use crate::bridge::legacy_on_legacy::{LegacyOnLegacy, Sitter};
+use crate::link::reader::Reader;
+use crate::link::route::{Carries, Routed};
+use crate::link::{Link, NotPosted};
+use crate::principal::Principal;
+use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::meta::Level;
+use crate::protocol::splice::splice;
+
+/// A child that a session uses.
+pub(crate) struct Seated {
+    member: Arc<Member<LegacyOnLegacy>>,
+    /// What is about no call, where the session has just begun to use it.
+    pub(crate) standing: Option<Reader>,
+}
+
+impl Pool {
+    /// What the shared legacy server says of itself.
+    pub(crate) async fn shared_facts(&self, principal: &Principal) -> Result<Facts, NoChild> {
+        Ok(self.shared_home(principal).await?.facts.clone())
+    }
+
+    async fn shared_home(&self, principal: &Principal) -> Result<Arc<Member<LegacyOnLegacy>>, NoChild> {
+        let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
+        self.shared.home(&key, || self.arc().start_shared(key.clone())).await
+    }
+
+    /// The shared child, and the session's seat there if `sits` says that it wants one.
+    pub(crate) async fn seat(&self, principal: &Principal, sitter: &Sitter, sits: bool) -> Result<Seated, NoChild> {
+        let member = self.shared_home(principal).await?;
+        let standing = member.link.with(|state, effects| {
+            if !sits || state.has_ended() || state.router.has_seat(sitter.number) {
+                return None;
+            }
+            let cursor = state.log.open(b"null", None, Instant::now());
+            state.route(effects, |router, _, out| router.sit(sitter, cursor.stream, out));
+            Some(cursor)
+        });
+        let standing = standing.map(|cursor| Reader::new(Arc::<Link<LegacyOnLegacy>>::clone(&member.link), cursor));
+        Ok(Seated { member, standing })
+    }
+
+    /// Sends a request of a session to the shared child. `heard` is told of the child if the session has just begun to use it.
+    pub(crate) async fn ask_shared(
+        &self,
+        principal: &Principal,
+        sitter: &Sitter,
+        sits: bool,
+        (text, envelope): (&[u8], &Envelope),
+        carries: Carries,
+        mut heard: impl FnMut(Reader),
+    ) -> Result<(Reader, Seated), NotTaken> {
+        let id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let mut seated = self.seat(principal, sitter, sits).await?;
+            seated.standing.take().into_iter().for_each(&mut heard);
+            let posted = seated.member.link.with(|state, _| {
+                let now = Instant::now();
+                let line = |router: &mut LegacyOnLegacy, stream| router.request(sitter, text, envelope, stream, carries, now);
+                state.post_request(id, None, now, line)
+            });
+            match posted {
+                // It ended before it was told anything: another one will do.
+                Err(NotPosted::Ended) if attempts < ATTEMPTS => {}
+                Err(why) => return Err(why.into()),
+                Ok(cursor) => {
+                    self.metrics.message_to_child_counted(Kind::Request);
+                    let reader = Reader::new(Arc::<Link<LegacyOnLegacy>>::clone(&seated.member.link), cursor);
+                    return Ok((reader, seated));
+                }
+            }
+        }
+    }
+
+    /// Waits until another shared child is started than those that were until now.
+    pub(crate) fn next_shared(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut started = self.shared_started.subscribe();
+        async move {
+            // The sender lives as long as the pool, which whoever waits holds.
+            let _ = started.changed().await;
+        }
+    }
+}
+
+impl Seated {
+    /// The session's client chose a level.
+    pub(crate) fn set_level(&self, session: u64, level: Level) {
+        self.member.link.with(|state, effects| {
+            state.route(effects, |router, _, out| router.set_level(session, level, out));
+        });
+    }
+
+    /// Whether the child must not hear that a session no longer wants a resource: others do. Then this one's wish is gone.
+    pub(crate) fn keeps(&self, session: u64, uri: &str) -> bool {
+        let mut state = self.member.link.lock();
+        let keeps = state.router.is_wanted_by_others(session, uri);
+        if keeps {
+            state.router.want_no_more(session, uri);
+        }
+        keeps
+    }
+
+    /// Tells the child something of a client.
+    pub(crate) fn tell(&self, text: &[u8]) -> Result<(), NotPosted> {
+        let line = splice(text, &mut [], b"\n");
+        self.member.link.with(|state, effects| state.post(Instant::now(), effects, |_, out| out.push(Routed::ToChild(line))))?;
+        self.member.link.metrics.message_to_child_counted(Kind::Notification);
+        Ok(())
+    }
+
+    /// Answers the child's question of that id.
+    pub(crate) fn answer(&self, id: &[u8], line: Vec<u8>) {
+        let told = self
+            .member
+            .link
+            .with(|state, effects| state.post(Instant::now(), effects, |router, out| out.push(router.answer(id, line))));
+        if told.is_ok() {
+            self.member.link.metrics.message_to_child_counted(Kind::Answer);
+        }
+    }
+}

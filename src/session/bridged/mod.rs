@@ -1,0 +1,347 @@
+//! A session in front of children that it shares with others: what its client says is taken here, and asked of the pool by one
+//! task a call; what comes of it goes into the session's own log, which its client can resume.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
+use tokio::time::Instant;
+
+use self::seat::Seat;
+pub(crate) use self::seat::Way;
+use crate::bridge::discover::Facts;
+use crate::bridge::legacy_on_modern::Speaker;
+use crate::link::cursor::{Cursor, From, NoCursor};
+use crate::link::effects::Effects;
+use crate::link::keeper::correlation_id;
+use crate::link::log::Log;
+use crate::link::reader::{Reader, Source};
+use crate::link::route::Carries;
+use crate::link::stream::EventKind;
+use crate::link::{EndReason, NotPosted, Tick};
+use crate::metrics::Metrics;
+use crate::pool::{NotTaken, Pool};
+use crate::principal::Principal;
+use crate::protocol::jsonrpc::{self, Envelope, Kind};
+use crate::protocol::revision::Revision;
+use crate::protocol::sse::{EventId, StreamId};
+
+mod listening;
+mod modern;
+mod seat;
+mod shared;
+
+/// What children a session uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// Modern ones.
+    Modern,
+    /// The one legacy child that all sessions share, of this revision.
+    Legacy(Revision),
+}
+
+pub(crate) struct Bridged {
+    /// Names the session toward shared children.
+    number: u64,
+    seat: Mutex<Seat>,
+    pool: Arc<Pool>,
+    principal: Principal,
+    speaker: Speaker,
+    backend: Backend,
+    /// It hears what is about no call.
+    hears: bool,
+    /// What the child said of itself when the session was opened.
+    facts: Facts,
+    question_timeout: Duration,
+    /// Its subscriptions are changed one at a time.
+    listening: AsyncMutex<()>,
+    end: watch::Sender<Option<EndReason>>,
+    metrics: Arc<Metrics>,
+    me: Weak<Bridged>,
+}
+
+/// What a session is made of.
+pub(crate) struct Parts {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) principal: Principal,
+    pub(crate) speaker: Speaker,
+    pub(crate) backend: Backend,
+    /// There is a stream for what is about no call.
+    pub(crate) hears: bool,
+    pub(crate) facts: Facts,
+    pub(crate) log: Log,
+    pub(crate) max_calls: usize,
+    pub(crate) question_timeout: Duration,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// How a request whose answer shares its stream is refused: the message.
+pub(crate) type Refuse<'a> = &'a (dyn Fn(NotTaken, &[u8]) -> Vec<u8> + Send + Sync);
+
+impl Bridged {
+    pub(crate) fn new(parts: Parts) -> Arc<Bridged> {
+        let Parts { pool, principal, speaker, backend, hears, facts, log, max_calls, question_timeout, metrics } = parts;
+        let seat = Seat::new(log, max_calls, Instant::now());
+        Arc::new_cyclic(|me| Bridged {
+            number: pool.next_session(),
+            seat: Mutex::new(seat),
+            pool,
+            principal,
+            speaker,
+            backend,
+            hears,
+            facts,
+            question_timeout,
+            listening: AsyncMutex::new(()),
+            end: watch::Sender::new(None),
+            metrics,
+            me: me.clone(),
+        })
+    }
+
+    /// A request that is answered without any child: its reader, which holds the answer.
+    pub(crate) fn answered(&self, id: &[u8], result: &[u8], way: Way, carries: Carries) -> Result<Option<Reader>, NotPosted> {
+        let cursor = self.with(|seat, effects| {
+            let now = Instant::now();
+            seat.admit(1, now)?;
+            let (call, cursor) = seat.begin(id, way, carries, None, now);
+            seat.answer(call, jsonrpc::result(id, result).into(), effects);
+            Ok::<_, NotPosted>(cursor)
+        })?;
+        Ok(cursor.map(|cursor| Reader::new(self.arc(), cursor)))
+    }
+
+    /// A request; the reader gets what comes of it, where it has a stream of its own.
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        text: &Bytes,
+        envelope: &Envelope,
+        way: Way,
+        carries: Carries,
+        cut: Option<Arc<Notify>>,
+        refuse: Refuse<'_>,
+    ) -> Result<Option<Reader>, NotTaken> {
+        let id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
+        let (call, cursor) = self.with(|seat, _| {
+            let now = Instant::now();
+            seat.admit(1, now)?;
+            Ok::<_, NotPosted>(seat.begin(id, way, carries, cut, now))
+        })?;
+        let begun = Begun { session: self, call: Some(call) };
+        let reader = cursor.map(|cursor| Reader::new(self.arc(), cursor));
+        match self.send(call, text, envelope).await {
+            Ok(()) => {}
+            Err(NotTaken::NotPosted(NotPosted::Ended) | NotTaken::ChildLost) => self.fail(call, id, LOST),
+            Err(why) if way == Way::Own => return Err(why),
+            Err(why) => self.answer(call, refuse(why, id)),
+        }
+        begun.done();
+        Ok(reader)
+    }
+
+    /// Messages that came together (2025-03-26, Transports, Sending Messages to the Server): the reader gets the answers.
+    pub(crate) async fn batch(
+        self: &Arc<Self>,
+        items: &[(Bytes, Envelope)],
+        carries: Carries,
+        cut: Option<Arc<Notify>>,
+        refuse: Refuse<'_>,
+    ) -> Result<Option<Reader>, NotTaken> {
+        let is_request = |item: &&(Bytes, Envelope)| item.1.kind == Kind::Request;
+        let (cursor, calls) = self.with(|seat, _| {
+            let now = Instant::now();
+            let requests: Vec<&(Bytes, Envelope)> = items.iter().filter(is_request).collect();
+            seat.admit(requests.len(), now)?;
+            let cursor = (!requests.is_empty()).then(|| seat.log.open(b"null", cut, now));
+            let way = cursor.as_ref().map_or(Way::Standing, |cursor| Way::Batch(cursor.stream));
+            let id = |item: &(Bytes, Envelope)| item.1.id.map_or_else(Vec::new, |id| id.of(&item.0).to_vec());
+            let begin = |item: &&(Bytes, Envelope)| seat.begin(&id(item), way, carries, None, now).0;
+            let calls: Vec<u64> = requests.iter().map(begin).collect();
+            Ok::<_, NotPosted>((cursor, calls))
+        })?;
+        let reader = cursor.map(|cursor| Reader::new(self.arc(), cursor));
+        let mut calls = calls.into_iter();
+        for (text, envelope) in items {
+            match (envelope.kind, calls.as_slice().first().copied()) {
+                (Kind::Request, Some(call)) => {
+                    calls.next();
+                    let id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
+                    match self.send(call, text, envelope).await {
+                        Ok(()) => {}
+                        Err(NotTaken::NotPosted(NotPosted::Ended) | NotTaken::ChildLost) => self.fail(call, id, LOST),
+                        Err(why) => self.answer(call, refuse(why, id)),
+                    }
+                }
+                _ => self.tell(text, envelope)?,
+            }
+        }
+        Ok(reader)
+    }
+
+    /// Puts a message on the GET stream.
+    pub(crate) fn say(&self, message: Bytes) {
+        self.with(|seat, effects| {
+            seat.log.append(StreamId::GET, EventKind::Reply, message, effects);
+        });
+    }
+
+    /// Gives a call to whoever works on it.
+    async fn send(self: &Arc<Self>, call: u64, text: &Bytes, envelope: &Envelope) -> Result<(), NotTaken> {
+        match self.backend {
+            Backend::Modern => self.send_modern(call, text, envelope).await,
+            Backend::Legacy(revision) => self.send_shared(call, text, envelope, revision).await,
+        }
+    }
+
+    /// A notification, or an answer to a question.
+    pub(crate) fn tell(self: &Arc<Self>, text: &Bytes, envelope: &Envelope) -> Result<(), NotPosted> {
+        let now = Instant::now();
+        let dropped = self.with(|seat, effects| {
+            if seat.has_ended {
+                return Err(NotPosted::Ended);
+            }
+            seat.use_now(now);
+            Ok(match (envelope.kind, envelope.id, envelope.about_request) {
+                (Kind::Answer, Some(id), _) if seat.answered(id.of(text), text.clone(), now) => None,
+                (Kind::Answer, ..) => Some("answer_without_question"),
+                (_, _, Some(about)) if envelope.is_method(text, "notifications/cancelled") => {
+                    seat.cancel(about.of(text), now, effects).err()
+                }
+                _ => None,
+            })
+        })?;
+        if let Some(reason) = dropped {
+            self.metrics.drop_counted(reason);
+        }
+        if envelope.kind == Kind::Notification {
+            match self.backend {
+                Backend::Modern => self.notified_modern(text, envelope),
+                Backend::Legacy(_) => self.notified_shared(text, envelope),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the GET stream, or an earlier stream again.
+    pub(crate) fn attach(&self, stream: StreamId, from: From, cut: Option<Arc<Notify>>) -> Result<Reader, NoCursor> {
+        let cursor = self.with(|seat, effects| {
+            let now = Instant::now();
+            seat.use_now(now);
+            seat.log.attach(stream, from, cut, now, effects)
+        })?;
+        Ok(Reader::resumable(self.arc(), cursor))
+    }
+
+    pub(crate) fn event_id_at(&self, id: EventId) -> EventId {
+        self.lock().log.event_id_at(id.stream, id.seq)
+    }
+
+    pub(crate) fn release_get(&self) {
+        self.with(|seat, effects| seat.log.release_get(effects));
+    }
+
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        self.lock().calls_in_flight()
+    }
+
+    /// What time brings.
+    pub(crate) fn tick(&self, now: Instant) -> Tick {
+        self.with(|seat, effects| {
+            seat.log.tick(now, effects);
+            Tick { idle: seat.idle_for(now), stdin_queue: 0 }
+        })
+    }
+
+    /// Asks for the end; the first reason counts.
+    pub(crate) fn end(&self, reason: EndReason) {
+        self.end.send_if_modified(|end| end.is_none() && end.replace(reason).is_none());
+    }
+
+    pub(crate) fn end_reason(&self) -> Option<EndReason> {
+        *self.end.borrow()
+    }
+
+    /// Waits until somebody asks for the end, and ends. `forget` makes the session unknown first.
+    pub(crate) async fn keep(self: Arc<Self>, forget: impl FnOnce(EndReason)) {
+        let mut end = self.end.subscribe();
+        let reason = end.wait_for(Option::is_some).await.map_or(None, |reason| *reason).unwrap_or(EndReason::Shutdown);
+        forget(reason);
+        let message = match reason {
+            EndReason::Shutdown => "the gateway stops",
+            _ => "the session ended before the server answered",
+        };
+        let data = json!({ "reason": reason.label(), "correlationId": correlation_id() });
+        self.with(|seat, effects| seat.end(message, &data, effects));
+    }
+
+    /// Does something for a call; it ends when the call does.
+    fn spawn(&self, call: u64, work: impl Future<Output = ()> + Send + 'static) {
+        let mut seat = self.lock();
+        let task = tokio::spawn(work);
+        seat.assign(call, task.abort_handle());
+    }
+
+    fn answer(&self, call: u64, line: Vec<u8>) {
+        if !self.with(|seat, effects| seat.answer(call, line.into(), effects)) {
+            self.metrics.drop_counted("answer_without_call");
+        }
+    }
+
+    fn fail(&self, call: u64, id: &[u8], why: &str) {
+        self.answer(call, jsonrpc::error(Some(id), jsonrpc::INTERNAL_ERROR, why, None));
+    }
+
+    /// Does something under the lock, and after it what came of that.
+    fn with<T>(&self, act: impl FnOnce(&mut Seat, &mut Effects) -> T) -> T {
+        let mut effects = Effects::default();
+        let value = act(&mut self.lock(), &mut effects);
+        effects.run();
+        value
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seat> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn arc(&self) -> Arc<Bridged> {
+        self.me.upgrade().expect("whoever calls holds it")
+    }
+}
+
+const LOST: &str = "the server ended before it got the call";
+
+/// A call that nobody works on yet. Taken back if its client leaves before somebody does.
+struct Begun<'a> {
+    session: &'a Bridged,
+    call: Option<u64>,
+}
+
+impl Begun<'_> {
+    fn done(mut self) {
+        self.call = None;
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if let Some(call) = self.call {
+            self.session.with(|seat, effects| seat.take_back(call, effects));
+        }
+    }
+}
+
+impl Source for Bridged {
+    fn with_log(&self, act: &mut dyn FnMut(&mut Log)) {
+        act(&mut self.lock().log);
+    }
+
+    /// 2025-11-25, Sending Messages to the Server, 6: a lost connection is no cancellation.
+    fn left(self: Arc<Self>, cursor: &Cursor) {
+        let now = Instant::now();
+        let mut seat = self.lock();
+        seat.use_now(now);
+        seat.log.detach(cursor, now);
+    }
+}

@@ -1,0 +1,245 @@
+//! A legacy client's requests on the legacy child that it shares with others. Bytes pass but for ids and tokens; what a client
+//! must not do to others (its level, its subscriptions, its tasks) is kept here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::seat::Said;
+use super::{Bridged, LOST};
+use crate::bridge::legacy_on_legacy::Sitter;
+use crate::bridge::legacy_on_modern::results;
+use crate::bridge::subscriptions::Subject;
+use crate::link::reader::Reader;
+use crate::pool::{NotTaken, Seated};
+use crate::protocol::jsonrpc::{self, Envelope, Kind, Method};
+use crate::protocol::meta::{Ask, Level};
+use crate::protocol::object::{self, Edit};
+use crate::protocol::revision::Revision;
+use crate::protocol::splice::splice;
+
+/// Questions of one call that may be open.
+const MAX_QUESTIONS: usize = 64;
+
+/// A client's request, for as long as the child works on it.
+struct Work {
+    call: u64,
+    id: Vec<u8>,
+    ask: Ask,
+    name: Option<Vec<u8>>,
+    /// The child's revision, where the client's is older.
+    is_newer: bool,
+}
+
+impl Bridged {
+    /// Gives a call to the shared child, or answers it.
+    pub(super) async fn send_shared(
+        self: &Arc<Self>,
+        call: u64,
+        text: &Bytes,
+        envelope: &Envelope,
+        revision: Revision,
+    ) -> Result<(), NotTaken> {
+        let ask = Ask::of(text, envelope);
+        let id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
+        let param = |name| envelope.params.and_then(|params| object::member(params.of(text), name));
+        let refused = |code, why| jsonrpc::error(Some(id), code, why, None);
+        if envelope.is_method(text, "ping") {
+            self.answer(call, jsonrpc::result(id, b"{}"));
+            return Ok(());
+        }
+        // One client's tasks are not for others to see, and the child does not know them apart.
+        let is_unheard = !self.hears && envelope.is_method(text, "resources/subscribe");
+        if ask == Ask::Tasks || is_unheard {
+            self.answer(call, refused(jsonrpc::METHOD_NOT_FOUND, "Method not found"));
+            return Ok(());
+        }
+        if envelope.is_method(text, "logging/setLevel") && self.facts.declares(&["logging"]) {
+            let Some(level) = param("level").and_then(|level| Level::parse(level.value)) else {
+                self.answer(call, refused(jsonrpc::INVALID_PARAMS, "params.level must be a log level"));
+                return Ok(());
+            };
+            self.lock().level = Some(level);
+            self.seated().await?.set_level(self.number, level);
+            self.answer(call, jsonrpc::result(id, b"{}"));
+            return Ok(());
+        }
+        let uri = || param("uri").and_then(|uri| object::string(uri.value));
+        if envelope.is_method(text, "resources/unsubscribe")
+            && let Some(uri) = uri()
+        {
+            self.lock().uris.remove(&uri);
+            if self.seated().await?.keeps(self.number, &uri) {
+                self.answer(call, jsonrpc::result(id, b"{}"));
+                return Ok(());
+            }
+        }
+        let subscribes = envelope.is_method(text, "resources/subscribe").then(uri).flatten();
+        let without_task = (ask == Ask::CallTool && param("task").is_some()).then(|| without_task(text));
+        let text = without_task.as_deref().unwrap_or(text);
+        // Read once: it differs in one member only.
+        let Ok(envelope) = jsonrpc::read(text) else { return Err(NotTaken::BadAnswer("cannot be read")) };
+        let work = Work {
+            call,
+            id: id.to_vec(),
+            ask,
+            name: param("name").filter(|_| ask == Ask::CallTool).map(|name| name.value.to_vec()),
+            is_newer: self.speaker.revision < revision,
+        };
+        let heard = |standing| self.stand_shared(standing);
+        let carries = self.lock().carries_of(call);
+        let (reader, seated) =
+            self.pool.ask_shared(&self.principal, &self.sitter(), self.hears, (text, &envelope), carries, heard).await?;
+        let session = Arc::clone(self);
+        self.spawn(call, async move { session.follow(work, reader, seated, subscribes).await });
+        Ok(())
+    }
+
+    /// A notification of the client, other than a cancellation. What concerns others too goes no further.
+    pub(super) fn notified_shared(self: &Arc<Self>, text: &Bytes, envelope: &Envelope) {
+        let is = |name: &str| envelope.is_method(text, &format!("notifications/{name}"));
+        if ["cancelled", "progress", "roots/list_changed", "tasks/status"].into_iter().any(is) {
+            return;
+        }
+        let told = (!is("initialized")).then(|| text.clone());
+        let session = Arc::clone(self);
+        // Ends by itself: within the time that a start may take.
+        drop(tokio::spawn(async move {
+            match (session.seated().await, told) {
+                (Ok(seated), Some(text)) if seated.tell(&text).is_ok() => {}
+                (_, Some(_)) => drop(session.metrics.messages_lost.inc()),
+                (_, None) => {}
+            }
+        }));
+    }
+
+    fn sitter(&self) -> Sitter {
+        let seat = self.lock();
+        Sitter {
+            number: self.number,
+            declared: self.speaker.declared,
+            level: seat.level,
+            uris: seat.uris.iter().cloned().collect(),
+        }
+    }
+
+    /// The shared child, with this session on it.
+    async fn seated(self: &Arc<Self>) -> Result<Seated, NotTaken> {
+        let mut seated = self.pool.seat(&self.principal, &self.sitter(), self.hears).await?;
+        seated.standing.take().into_iter().for_each(|standing| self.stand_shared(standing));
+        Ok(seated)
+    }
+
+    /// The session uses a child that it did not use before: hears what that tells, and when it is gone, what the next one does.
+    fn stand_shared(self: &Arc<Self>, mut standing: Reader) {
+        let is_another = self.lock().standings > 0;
+        if is_another {
+            self.everything_may_have_changed();
+        }
+        self.stand(move |session, before, number, _| async move {
+            before.iter().for_each(|before| before.task.abort());
+            let session = Arc::downgrade(&session);
+            while let Some(line) = standing.event().await {
+                let Some(session) = session.upgrade() else { return Vec::new() };
+                session.tell_client(line);
+            }
+            let Some(next) = session.upgrade().map(|session| session.pool.next_shared()) else { return Vec::new() };
+            next.await;
+            if let Some(session) = session.upgrade()
+                && session.lock().standings == number
+            {
+                // A task of its own: it puts another in the place of this one.
+                drop(tokio::spawn(async move { session.seated().await.map(drop) }));
+            }
+            Vec::new()
+        });
+    }
+
+    fn everything_may_have_changed(&self) {
+        let uris = self.lock().uris.clone();
+        let lists = [("tools", Subject::Tools), ("prompts", Subject::Prompts), ("resources", Subject::Resources)];
+        let told = lists.into_iter().filter(|(kind, _)| self.facts.declares(&[kind, "listChanged"])).map(|(_, subject)| subject);
+        told.chain(uris.into_iter().map(Subject::Resource)).for_each(|subject| self.tell_client(subject.line().into()));
+    }
+
+    /// Hands on what comes of a call until it is answered, and the client's answers to what it is asked.
+    async fn follow(self: Arc<Self>, work: Work, mut reader: Reader, seated: Seated, subscribes: Option<String>) {
+        let (answers, mut answered) = mpsc::channel::<(usize, Bytes)>(MAX_QUESTIONS);
+        // The child's ids of what it asked, and ours.
+        let mut asked: Vec<(Vec<u8>, u64)> = Vec::new();
+        loop {
+            let line = tokio::select! {
+                biased;
+                Some((at, text)) = answered.recv() => {
+                    self.hand_answer(&seated, &asked, at, &text);
+                    continue;
+                }
+                line = reader.event() => line,
+            };
+            let Some(line) = line else { return self.fail(work.call, &work.id, LOST) };
+            let Ok(envelope) = jsonrpc::read(&line) else { continue };
+            match (envelope.kind, envelope.method(&line), envelope.id, envelope.about_request) {
+                (Kind::Answer, ..) => return self.finished(&work, &line, &envelope, subscribes),
+                (Kind::Request, _, Some(own), _) => {
+                    let put = |id: u64| splice(&line, &mut [(own, id.to_string().as_bytes())], b"");
+                    let at = asked.len();
+                    let own = own.of(&line).to_vec();
+                    match self.with(|seat, effects| seat.ask(work.call, at, &answers, put, effects)) {
+                        Ok(id) => asked.push((own, id)),
+                        Err(why) => seated.answer(&own, jsonrpc::refusal(&own, jsonrpc::METHOD_NOT_FOUND, why)),
+                    }
+                }
+                (_, Method::Cancelled, _, Some(about)) => {
+                    let about = about.of(&line);
+                    let id = asked.iter().find(|(own, _)| own == about).map(|(_, id)| *id);
+                    self.with(|seat, effects| {
+                        id.into_iter().for_each(|id| seat.withdraw_one(id, "the server needs no answer any more", effects));
+                    });
+                }
+                (_, method, ..) => {
+                    let said = self.with(|seat, effects| match method {
+                        Method::Progress => seat.progress(work.call, None, line.clone(), effects),
+                        _ => seat.say(work.call, line.clone(), effects),
+                    });
+                    if let Said::No(reason) = said {
+                        self.metrics.drop_counted(reason);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The client's answer, under the id that the child gave its question.
+    fn hand_answer(&self, seated: &Seated, asked: &[(Vec<u8>, u64)], at: usize, text: &[u8]) {
+        let Some((own, _)) = asked.get(at) else { return };
+        let Some(id) = jsonrpc::read(text).ok().and_then(|envelope| envelope.id) else { return };
+        seated.answer(own, splice(text, &mut [(id, own)], b"\n"));
+    }
+
+    fn finished(&self, work: &Work, line: &Bytes, envelope: &Envelope, subscribes: Option<String>) {
+        self.with(|seat, effects| {
+            if let Some(uri) = subscribes.filter(|_| envelope.result.is_some()) {
+                seat.uris.insert(uri);
+            }
+            let line = match envelope.result.filter(|_| work.is_newer) {
+                Some(result) => {
+                    let revision = self.speaker.revision;
+                    let name = work.name.as_deref();
+                    let shaped = results::shaped(result.of(line), work.ask, name, revision, &mut seat.wrapped);
+                    splice(line, &mut [(result, &shaped)], b"").into()
+                }
+                None => line.clone(),
+            };
+            seat.answer(work.call, line, effects);
+        });
+    }
+}
+
+/// A tool's call that is no task.
+fn without_task(text: &[u8]) -> Vec<u8> {
+    let params =
+        |params: &[u8]| object::rewrite(params, &[], |member| if member.is("task") { Edit::Drop } else { Edit::Keep }, &[]);
+    let edit = |member: &object::Member<'_>| if member.is("params") { Edit::Put(params(member.value)) } else { Edit::Keep };
+    object::rewrite(text, &[], edit, &[])
+}
