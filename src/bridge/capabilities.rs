@@ -105,6 +105,12 @@ pub(crate) fn of_legacy_server(capabilities: &[u8]) -> Vec<u8> {
     )
 }
 
+/// Capabilities of a server whose clients have no sessions.
+pub(crate) fn for_stateless(capabilities: &[u8]) -> Vec<u8> {
+    let quiet = |member: &object::Member<'_>| if member.is("logging") { Edit::Drop } else { Edit::Keep };
+    object::rewrite(&without_changes(capabilities), &[], quiet, &[])
+}
+
 /// Capabilities of a server whose clients have no stream to hear of changes on.
 pub(crate) fn without_changes(capabilities: &[u8]) -> Vec<u8> {
     let quiet = |offer: &[u8]| {

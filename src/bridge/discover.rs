@@ -33,6 +33,16 @@ impl Facts {
         object::at(&self.capabilities, path).is_some_and(|found| !matches!(found.value, b"false" | b"null"))
     }
 
+    /// The same for clients without a session, who have no stream to hear of changes on, and for whom no level is kept.
+    pub(crate) fn for_stateless(self) -> Facts {
+        let capabilities = capabilities::for_stateless(&self.capabilities);
+        let edit = |member: &object::Member<'_>| {
+            if member.is("capabilities") { object::Edit::Put(capabilities.clone()) } else { object::Edit::Keep }
+        };
+        let result = object::rewrite(&self.result, &[], edit, &[]);
+        Facts { capabilities, result, ..self }
+    }
+
     /// 2026-07-28, Discovery, Response. Only modern revisions are listed: a client picks from them for what it sends next.
     pub(crate) fn discover_result(&self) -> Vec<u8> {
         let versions = serde_json::json!(Revision::MODERN).to_string();

@@ -134,6 +134,7 @@ impl Server {
         let era = self.era().await.map_err(NotOpened::CannotStart)?;
         let (backend, facts) = self.backend(&principal, era.is_legacy).await?;
         let speaker = Speaker::unknown(revision);
+        let facts = facts.for_stateless();
         let (id, bridged) = self.bridged(&principal, speaker, backend, facts, false).map_err(|error| self.no_random(error))?;
         let session = Session::nameless(id, principal, Behind::Shared(bridged));
         session.agree_on(Some(revision));
@@ -151,8 +152,9 @@ impl Server {
     ) -> Result<Hello, NotOpened> {
         let mut speaker = Speaker::read(envelope.params.map_or(&b"{}"[..], |params| params.of(text)));
         let (backend, facts) = self.backend(principal, is_legacy).await?;
+        let facts = if hears { facts } else { facts.for_stateless() };
         let (revision, result) = match backend {
-            Backend::Legacy(_) => legacy_on_legacy::initialize_result(&facts, speaker.revision, hears),
+            Backend::Legacy(_) => legacy_on_legacy::initialize_result(&facts, speaker.revision),
             Backend::Modern => {
                 let can_listen = hears && !self.pool.refuses_listens();
                 (speaker.revision, initialize_result(&facts, speaker.revision, self.program(), can_listen))

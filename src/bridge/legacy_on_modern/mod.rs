@@ -11,6 +11,7 @@ use crate::protocol::scan::Value;
 
 pub(crate) mod questions;
 pub(crate) mod results;
+mod shapes;
 
 /// Who opened a session, as its `initialize` told.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! A modern child's `input_required` as requests to a legacy client, and the client's answers as the retry's `inputResponses`
 //! (2026-07-28, Multi Round-Trip Requests; 2025-11-25, Elicitation, Sampling, Roots).
 
-use super::Retry;
+use super::{Retry, shapes};
 use crate::bridge::subject::Subject;
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::meta::Ask;
@@ -66,6 +66,26 @@ impl Question {
         Some(Question { key: entry.name().to_vec(), subject, params: params.to_vec() })
     }
 
+    /// Of a request that a legacy child wrote; `None` if it is no question that crosses.
+    pub(crate) fn of_request(text: &[u8], envelope: &Envelope) -> Option<Question> {
+        let params = envelope.params.map_or(&b"{}"[..], |params| params.of(text));
+        let subject = Subject::of(|word| envelope.is_method(text, word), params)?;
+        Some(Question { key: Vec::new(), subject, params: params.to_vec() })
+    }
+
+    /// Why a client of that revision cannot be asked this, if it cannot: its revision has no shape for it.
+    pub(crate) fn fault(&self, revision: Revision) -> Option<&'static str> {
+        match self.subject {
+            Subject::Form if !revision.has_titled_enums() && shapes::has_choice_of_several(&self.params) => {
+                Some("the server asks for a choice of several, which the client's revision does not have")
+            }
+            Subject::Sampling | Subject::SamplingTools if !shapes::fits(&self.params, revision) => {
+                Some("the server asks with content that the client's revision does not have")
+            }
+            _ => None,
+        }
+    }
+
     /// The request to the client. A URL elicitation gets the id that 2025-11-25 wants.
     pub(crate) fn request(&self, id: u64, elicitation: Option<&str>, revision: Revision) -> Vec<u8> {
         let params = match self.subject {
@@ -75,9 +95,9 @@ impl Question {
                 let edit = |member: &Member<'_>| if member.is("elicitationId") { Edit::Drop } else { Edit::Keep };
                 object::rewrite(&self.params, &[], edit, &[("elicitationId", &id)])
             }
-            Subject::Form if !revision.has_titled_enums() => with_old_forms(&self.params),
-            Subject::Sampling | Subject::SamplingTools if !revision.has_content_arrays() => with_single_contents(&self.params),
-            _ => self.params.clone(),
+            Subject::Form if !revision.has_titled_enums() => shapes::with_old_forms(&self.params),
+            Subject::Form => self.params.clone(),
+            Subject::Sampling | Subject::SamplingTools => shapes::sampling(&self.params, revision),
         };
         let method = object::quoted(self.subject.method());
         let id = id.to_string();
@@ -110,52 +130,6 @@ impl Question {
 }
 
 const CANCEL: &[u8] = br#"{"action":"cancel"}"#;
-
-/// 2025-06-18 has titles of choices beside the choices, not in `oneOf`.
-fn with_old_forms(params: &[u8]) -> Vec<u8> {
-    let property = |schema: &[u8]| {
-        let choices = object::member(schema, "oneOf").filter(|choices| choices.kind == Value::Array);
-        let Some(choices) = choices.map(|choices| object::elements(choices.value)) else { return schema.to_vec() };
-        let of = |name| -> Option<Vec<&[u8]>> {
-            choices.iter().map(|choice| object::member(choice, name).map(|member| member.value)).collect()
-        };
-        let Some(values) = of("const") else { return schema.to_vec() };
-        let values = [b"[", values.join(&b","[..]).as_slice(), b"]"].concat();
-        let titles = of("title").map(|titles| [b"[", titles.join(&b","[..]).as_slice(), b"]"].concat());
-        let mut last: Vec<(&str, &[u8])> = vec![("enum", &values)];
-        last.extend(titles.as_deref().map(|titles| ("enumNames", titles)));
-        object::rewrite(schema, &[], |member| if member.is("oneOf") { Edit::Drop } else { Edit::Keep }, &last)
-    };
-    let properties = |schema: &[u8]| {
-        let each = |member: &Member<'_>| Edit::Put(property(member.value));
-        put(schema, "properties", |properties| object::rewrite(properties, &[], each, &[]))
-    };
-    put(params, "requestedSchema", properties)
-}
-
-/// Up to 2025-06-18 the content of a sampling message is one block.
-fn with_single_contents(params: &[u8]) -> Vec<u8> {
-    let single = |message: &[u8]| {
-        let edit = |member: &Member<'_>| match object::elements(member.value).as_slice() {
-            [only] if member.is("content") => Edit::Put(only.to_vec()),
-            _ => Edit::Keep,
-        };
-        object::rewrite(message, &[], edit, &[])
-    };
-    let edit = |member: &Member<'_>| {
-        if member.is("messages") && member.kind == Value::Array {
-            Edit::Put(object::map_elements(member.value, single))
-        } else {
-            Edit::Keep
-        }
-    };
-    object::rewrite(params, &[], edit, &[])
-}
-
-fn put(object: &[u8], name: &str, write: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
-    let is_it = |member: &Member<'_>| member.is(name) && member.kind == Value::Object;
-    object::rewrite(object, &[], |member| if is_it(member) { Edit::Put(write(member.value)) } else { Edit::Keep }, &[])
-}
 
 /// The answer to a call that cannot be finished: to a tool's caller as the tool's error, which its model reads.
 pub(crate) fn failed(ask: Ask, id: &[u8], why: &str) -> Vec<u8> {

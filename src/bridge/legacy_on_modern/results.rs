@@ -86,30 +86,19 @@ pub(crate) fn shaped(result: &[u8], ask: Ask, name: Option<&[u8]>, revision: Rev
 }
 
 /// The object with one member, if it is of that kind, written anew.
-fn put(object: &[u8], name: &str, kind: Value, mut write: impl FnMut(&[u8]) -> Vec<u8>) -> Vec<u8> {
+pub(super) fn put(object: &[u8], name: &str, kind: Value, mut write: impl FnMut(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let is_it = |member: &Member<'_>| member.is(name) && member.kind == kind;
     object::rewrite(object, &[], |member| if is_it(member) { Edit::Put(write(member.value)) } else { Edit::Keep }, &[])
 }
 
-/// Up to 2025-11-25 a schema of results describes an object, and a property's schema is one.
-fn tool(tool: &[u8], wrapped: &mut Wrapped) -> Vec<u8> {
+/// A tool as clients up to 2025-11-25 read it: a property's schema is an object, and a schema of results describes one.
+pub(super) fn tool(tool: &[u8], wrapped: &mut Wrapped) -> Vec<u8> {
     let name = object::member(tool, "name").map(|name| name.value);
     let mut is_wrapped = false;
     let edit = |member: &Member<'_>| {
-        if member.is("inputSchema") {
-            Edit::Put(put(member.value, "properties", Value::Object, |properties| {
-                object::rewrite(
-                    properties,
-                    &[],
-                    |property| match property.value {
-                        b"true" => Edit::Put(b"{}".to_vec()),
-                        b"false" => Edit::Put(br#"{"not":{}}"#.to_vec()),
-                        _ => Edit::Keep,
-                    },
-                    &[],
-                )
-            }))
-        } else if member.is("outputSchema") && !describes_object(member.value) {
+        if member.is("inputSchema") || member.is("outputSchema") && describes_object(member.value) {
+            Edit::Put(without_booleans(member.value))
+        } else if member.is("outputSchema") {
             match wrap_schema(member.value) {
                 Some(schema) => {
                     is_wrapped = true;
@@ -132,6 +121,16 @@ fn tool(tool: &[u8], wrapped: &mut Wrapped) -> Vec<u8> {
     written
 }
 
+/// A schema whose properties are described by objects.
+fn without_booleans(schema: &[u8]) -> Vec<u8> {
+    let described = |property: &Member<'_>| match property.value {
+        b"true" => Edit::Put(b"{}".to_vec()),
+        b"false" => Edit::Put(br#"{"not":{}}"#.to_vec()),
+        _ => Edit::Keep,
+    };
+    put(schema, "properties", Value::Object, |properties| object::rewrite(properties, &[], described, &[]))
+}
+
 fn describes_object(schema: &[u8]) -> bool {
     object::member(schema, "type").is_some_and(|kind| kind.value == b"\"object\"")
 }
@@ -147,6 +146,11 @@ fn wrap_schema(schema: &[u8]) -> Option<Vec<u8>> {
         object::rewrite(schema, &[], |member| if is_hoisted(member) { Edit::Drop } else { Edit::Keep }, &[])
     } else {
         schema.to_vec()
+    };
+    let inner = match inner.as_slice() {
+        b"true" => b"{}".to_vec(),
+        b"false" => br#"{"not":{}}"#.to_vec(),
+        _ => inner,
     };
     let properties = object::rewrite(b"{}", &[("result", &inner)], |_| Edit::Keep, &[]);
     let mut members: Vec<(&str, &[u8])> =
@@ -170,9 +174,14 @@ fn has_local_reference(value: &[u8]) -> bool {
     }
 }
 
+/// What a client expects in an object, in one.
+pub(super) fn in_object(value: &[u8]) -> Vec<u8> {
+    [br#"{"result":"#, value, b"}"].concat()
+}
+
 fn tool_result(result: &[u8], is_wrapped: bool, revision: Revision) -> Vec<u8> {
     let structured = object::member(result, "structuredContent");
-    let wrap = structured.filter(|content| content.kind != Value::Null && (is_wrapped || content.kind != Value::Object));
+    let wrap = structured.filter(|content| is_wrapped || content.kind != Value::Object);
     let has_text = |content: &[u8]| object::elements(content).iter().any(|one| kind_of(one) == Some("text"));
     let spelled = wrap.map(|content| {
         let text = object::quoted(&String::from_utf8_lossy(content.value));
@@ -193,7 +202,7 @@ fn tool_result(result: &[u8], is_wrapped: bool, revision: Revision) -> Vec<u8> {
         } else if member.is("structuredContent")
             && let Some(content) = wrap
         {
-            Edit::Put([br#"{"result":"#, content.value, b"}"].concat())
+            Edit::Put(in_object(content.value))
         } else {
             Edit::Keep
         }

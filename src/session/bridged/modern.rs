@@ -225,6 +225,9 @@ impl Bridged {
         if let Some(question) = asked.questions.iter().find(|question| !question.subject.is_declared(self.speaker.declared)) {
             return Err(format!("the server asks for {}, which the client did not declare", question.subject.required()));
         }
+        if let Some(why) = asked.questions.iter().find_map(|question| question.fault(self.speaker.revision)) {
+            return Err(why.to_owned());
+        }
         let (answers, mut answered) = mpsc::channel(count.get());
         let put = self.put_questions(work.call, &asked, &answers, elicitations);
         drop(answers);

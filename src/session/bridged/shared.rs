@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::seat::Said;
 use super::{Bridged, LOST};
 use crate::bridge::legacy_on_legacy::Sitter;
+use crate::bridge::legacy_on_modern::questions::Question;
 use crate::bridge::legacy_on_modern::results;
 use crate::bridge::subscriptions::Subject;
 use crate::link::reader::Reader;
@@ -51,11 +52,12 @@ impl Bridged {
         }
         // One client's tasks are not for others to see, and the child does not know them apart.
         let is_unheard = !self.hears && envelope.is_method(text, "resources/subscribe");
-        if ask == Ask::Tasks || is_unheard {
+        let sets_level = envelope.is_method(text, "logging/setLevel");
+        if ask == Ask::Tasks || is_unheard || sets_level && !self.facts.declares(&["logging"]) {
             self.answer(call, refused(jsonrpc::METHOD_NOT_FOUND, "Method not found"));
             return Ok(());
         }
-        if envelope.is_method(text, "logging/setLevel") && self.facts.declares(&["logging"]) {
+        if sets_level {
             let Some(level) = param("level").and_then(|level| Level::parse(level.value)) else {
                 self.answer(call, refused(jsonrpc::INVALID_PARAMS, "params.level must be a log level"));
                 return Ok(());
@@ -182,10 +184,19 @@ impl Bridged {
             match (envelope.kind, envelope.method(&line), envelope.id, envelope.about_request) {
                 (Kind::Answer, ..) => return self.finished(&work, &line, &envelope, subscribes),
                 (Kind::Request, _, Some(own), _) => {
-                    let put = |id: u64| splice(&line, &mut [(own, id.to_string().as_bytes())], b"");
+                    let revision = self.speaker.revision;
+                    let older = Question::of_request(&line, &envelope).filter(|_| work.is_newer);
+                    let put = |id: u64| match &older {
+                        Some(question) => question.request(id, None, revision),
+                        None => splice(&line, &mut [(own, id.to_string().as_bytes())], b""),
+                    };
                     let at = asked.len();
                     let own = own.of(&line).to_vec();
-                    match self.with(|seat, effects| seat.ask(work.call, at, &answers, put, effects)) {
+                    let asking = match older.as_ref().and_then(|question| question.fault(revision)) {
+                        Some(why) => Err(why),
+                        None => self.with(|seat, effects| seat.ask(work.call, at, &answers, put, effects)),
+                    };
+                    match asking {
                         Ok(id) => asked.push((own, id)),
                         Err(why) => seated.answer(&own, jsonrpc::refusal(&own, jsonrpc::METHOD_NOT_FOUND, why)),
                     }
