@@ -53,9 +53,9 @@ pub(crate) async fn keep<R: Route>(link: Arc<Link<R>>, child: ChildOutput, max_l
     } else {
         output.read_what_is_there(&link);
         let exit = reap();
+        forget(reason);
         stderr.last_words().await;
         warn!(%exit, correlation, calls = link.calls_in_flight(), "the server ended by itself");
-        forget(reason);
         let mut data = json!({ "reason": "child_exited", "exit": exit.to_string(), "correlationId": correlation });
         if let Some(tail) = tail {
             data["stderr"] = tail.text().into();

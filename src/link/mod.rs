@@ -44,6 +44,8 @@ pub(crate) enum EndReason {
     /// It closed the only stream that it had.
     ClientLeft,
     Idle,
+    /// The server is of another era than it was.
+    EraChanged,
     ChildExited,
     /// The child can say nothing any more.
     ChildClosedStdout,
@@ -64,6 +66,7 @@ impl EndReason {
             EndReason::Deleted => "deleted",
             EndReason::ClientLeft => "client_left",
             EndReason::Idle => "idle",
+            EndReason::EraChanged => "era_changed",
             EndReason::ChildExited => "child_exited",
             EndReason::ChildClosedStdout => "child_closed_stdout",
             EndReason::ChildClosedStdin => "child_closed_stdin",

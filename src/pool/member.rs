@@ -15,10 +15,11 @@ use crate::bridge::legacy_on_legacy::LegacyOnLegacy;
 use crate::bridge::modern_on_legacy::ModernOnLegacy;
 use crate::bridge::modern_on_modern::ModernOnModern;
 use crate::link::reader::Reader;
-use crate::link::route::Route;
+use crate::link::route::{Route, Routed};
 use crate::link::{EndReason, Link, NotPosted};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{self, Kind};
+use crate::protocol::splice::splice;
 use crate::protocol::sse::StreamId;
 
 /// A router that the gateway itself may ask through.
@@ -160,6 +161,14 @@ pub(super) async fn answer_own(reader: Reader, patience: Duration) -> Own {
 pub(super) fn tell_own<R: Bridge>(link: &Arc<Link<R>>, line: &str) -> Result<(), NotPosted> {
     link.with(|state, effects| {
         let line = format!("{line}\n").into_bytes();
-        state.post(Instant::now(), effects, |_, out| out.push(crate::link::route::Routed::ToChild(line)))
+        state.post(Instant::now(), effects, |_, out| out.push(Routed::ToChild(line)))
     })
+}
+
+/// Tells a child something of a client.
+pub(super) fn tell_client_line<R: Bridge>(link: &Arc<Link<R>>, text: &[u8]) -> Result<(), NotPosted> {
+    let line = splice(text, &mut [], b"\n");
+    link.with(|state, effects| state.post(Instant::now(), effects, |_, out| out.push(Routed::ToChild(line))))?;
+    link.metrics.message_to_child_counted(Kind::Notification);
+    Ok(())
 }

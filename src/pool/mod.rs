@@ -27,10 +27,8 @@ use crate::budget::Budget;
 use crate::config::Limits;
 use crate::link::EndReason;
 use crate::link::keeper;
-use crate::link::route::Routed;
 use crate::metrics::Metrics;
 use crate::principal::Principal;
-use crate::protocol::jsonrpc::Kind;
 use crate::seal::Seal;
 
 mod legacy;
@@ -219,16 +217,6 @@ impl Pool {
     pub(crate) async fn modern_facts(&self, principal: &Principal) -> Result<Facts, NoChild> {
         let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
         Ok(self.modern_home(&key).await?.facts.clone())
-    }
-
-    /// Tells a modern child something of a client.
-    pub(crate) async fn tell_modern(&self, principal: &Principal, line: Vec<u8>) -> Result<(), NotTaken> {
-        let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
-        let home = self.modern_home(&key).await?;
-        let line = crate::protocol::splice::splice(&line, &mut [], b"\n");
-        home.link.with(|state, effects| state.post(Instant::now(), effects, |_, out| out.push(Routed::ToChild(line))))?;
-        self.metrics.message_to_child_counted(Kind::Notification);
-        Ok(())
     }
 
     /// A number for a session in front of shared children.

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::member::tell_client_line;
 use super::member::{Key, Member};
 use super::{Holdings, NoChild, Pool};
 use crate::bridge::Asked;
@@ -128,6 +129,18 @@ impl Pool {
             is_offered: asked.ask.capability().is_some_and(|name| member.facts.declares(&[name])),
             reader: Reader::new(Arc::<crate::link::Link<ModernOnModern>>::clone(&member.link), posted),
         })
+    }
+
+    /// Tells a modern child something of a session's client.
+    pub(crate) async fn tell_modern(&self, principal: &Principal, line: &[u8]) -> Result<(), NotTaken> {
+        let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
+        Ok(tell_client_line(&self.modern_home(&key).await?.link, line)?)
+    }
+
+    /// The same, if a child is up.
+    pub(crate) fn tell_modern_now(&self, principal: &Principal, line: &[u8]) -> Option<Result<(), NotPosted>> {
+        let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
+        Some(tell_client_line(&self.modern.of(&key).first()?.link, line))
     }
 
     /// The home child, or for logs one where nobody else wants them. Says whether it may be asked for logs.

@@ -5,19 +5,18 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::member::{Key, Member};
+use super::member::{Key, Member, tell_client_line};
 use super::modern::ATTEMPTS;
 use super::{NoChild, NotTaken, Pool};
 use crate::bridge::capabilities::Capabilities;
 use crate::bridge::discover::Facts;
 use crate::bridge::legacy_on_legacy::{LegacyOnLegacy, Sitter};
 use crate::link::reader::Reader;
-use crate::link::route::{Carries, Routed};
+use crate::link::route::Carries;
 use crate::link::{Link, NotPosted};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::meta::Level;
-use crate::protocol::splice::splice;
 
 /// A child that a session uses.
 pub(crate) struct Seated {
@@ -35,6 +34,12 @@ impl Pool {
     async fn shared_home(&self, principal: &Principal) -> Result<Arc<Member<LegacyOnLegacy>>, NoChild> {
         let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
         self.shared.home(&key, || self.arc().start_shared(key.clone())).await
+    }
+
+    /// Tells the shared child something of a session's client, if it is up.
+    pub(crate) fn tell_shared_now(&self, principal: &Principal, text: &[u8]) -> Option<Result<(), NotPosted>> {
+        let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
+        Some(tell_client_line(&self.shared.of(&key).first()?.link, text))
     }
 
     /// The shared child, and the session's seat there if `sits` says that it wants one.
@@ -116,10 +121,7 @@ impl Seated {
 
     /// Tells the child something of a client.
     pub(crate) fn tell(&self, text: &[u8]) -> Result<(), NotPosted> {
-        let line = splice(text, &mut [], b"\n");
-        self.member.link.with(|state, effects| state.post(Instant::now(), effects, |_, out| out.push(Routed::ToChild(line))))?;
-        self.member.link.metrics.message_to_child_counted(Kind::Notification);
-        Ok(())
+        tell_client_line(&self.member.link, text)
     }
 
     /// Answers the child's question of that id.

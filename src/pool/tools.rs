@@ -1,5 +1,6 @@
 //! Which `Mcp-Param-*` fields a server's tools want, as its own `tools/list` says: a stdio child has no header fields, so the
-//! gateway must check them (2026-07-28, Streamable HTTP, Server Behavior for Custom Headers).
+//! gateway must check them (2026-07-28, Streamable HTTP, Server Behavior for Custom Headers). And of which tools older clients
+//! were told that their results are in an object.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +14,7 @@ use super::{NoChild, Pool};
 use crate::bridge::Asked;
 use crate::bridge::capabilities::Capabilities;
 use crate::bridge::discover;
+use crate::bridge::legacy_on_modern::results::Wrapped;
 use crate::link::Link;
 use crate::principal::Principal;
 use crate::protocol::jsonrpc;
@@ -30,6 +32,7 @@ const MAX_KEYS: usize = 64;
 #[derive(Default)]
 struct Listed {
     headers: Option<Arc<ToolHeaders>>,
+    wrapped: Wrapped,
     at: Option<Instant>,
 }
 
@@ -78,18 +81,7 @@ impl Pool {
         let is_good = listed.headers.as_ref().is_some_and(|headers| headers.knows(&tool) && check(headers).is_ok());
         let pause = if listed.headers.is_some() { AGAIN } else { FAILED };
         if !is_good && listed.at.is_none_or(|at| at.elapsed() >= pause) {
-            let headers = if is_modern {
-                let home = Key { principal: principal.clone(), capabilities: Capabilities::none() };
-                let params = |cursor: &str| discover::own_params(key.capabilities.as_bytes(), cursor);
-                list(&self.modern_home(&home).await?.link, params).await
-            } else {
-                list(&self.legacy_home(&key).await?.link, |cursor| format!("{{{cursor}}}")).await
-            };
-            if headers.is_none() {
-                self.metrics.drop_counted("tools_not_listed");
-            }
-            listed.headers = headers.map(Arc::new);
-            listed.at = Some(Instant::now());
+            self.list_tools(&key, is_modern, &mut listed).await?;
         }
         let headers = listed.headers.clone();
         drop(listed);
@@ -97,16 +89,51 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// Whether older clients expect a modern tool's results inside an object, by the JSON text of its name.
+    pub(crate) async fn is_wrapped(&self, principal: &Principal, capabilities: &[u8], name: &[u8]) -> bool {
+        let key = Key { principal: principal.clone(), capabilities: Capabilities::of(capabilities) };
+        let slot = self.tools.slot(&key);
+        let mut listed = slot.lock().await;
+        let pause = if listed.headers.is_some() { AGAIN } else { FAILED };
+        let is_stale = listed.at.is_none_or(|at| at.elapsed() >= pause);
+        if listed.wrapped.is_wrapped(name).is_none() && is_stale && self.list_tools(&key, true, &mut listed).await.is_err() {
+            return false;
+        }
+        listed.wrapped.is_wrapped(name) == Some(true)
+    }
+
+    async fn list_tools(&self, key: &Key, is_modern: bool, listed: &mut Listed) -> Result<(), NoChild> {
+        let tools = if is_modern {
+            let home = Key { principal: key.principal.clone(), capabilities: Capabilities::none() };
+            let params = |cursor: &str| discover::own_params(key.capabilities.as_bytes(), cursor);
+            list(&self.modern_home(&home).await?.link, params).await
+        } else {
+            list(&self.legacy_home(key).await?.link, |cursor| format!("{{{cursor}}}")).await
+        };
+        if tools.is_none() {
+            self.metrics.drop_counted("tools_not_listed");
+        }
+        let (headers, wrapped) = tools.unzip();
+        listed.headers = headers.map(Arc::new);
+        listed.wrapped = wrapped.unwrap_or_default();
+        listed.at = Some(Instant::now());
+        Ok(())
+    }
+}
+
 /// All pages of `tools/list`. `params` are those of a request with these members.
-async fn list<R: Bridge>(link: &Arc<Link<R>>, params: impl Fn(&str) -> String) -> Option<ToolHeaders> {
+async fn list<R: Bridge>(link: &Arc<Link<R>>, params: impl Fn(&str) -> String) -> Option<(ToolHeaders, Wrapped)> {
     let mut headers = ToolHeaders::new();
+    let mut wrapped = Wrapped::default();
     let mut members = String::new();
     for _ in 0..MAX_PAGES {
         let Own::Result(result) = ask_own(link, "tools/list", &params(&members), PAGE).await else { return None };
+        wrapped.learn(&result);
         match headers.add_page(&result).ok()? {
             Some(cursor) => members = format!(r#""cursor":{}"#, String::from_utf8_lossy(&cursor)),
-            None => return Some(headers),
+            None => return Some((headers, wrapped)),
         }
     }
-    Some(headers)
+    Some((headers, wrapped))
 }

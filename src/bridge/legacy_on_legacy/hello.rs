@@ -43,7 +43,7 @@ mod tests {
                     .to_owned()
             )
         );
-        let (agreed, text) = told(&facts.clone().for_stateless(), Revision::V2025_11_25);
+        let (agreed, text) = told(&facts.for_stateless(), Revision::V2025_11_25);
         assert_eq!(agreed, Revision::V2025_06_18, "the child knows no newer one");
         assert!(text.contains(r#""capabilities":{"tools":{}}"#), "{text}");
     }

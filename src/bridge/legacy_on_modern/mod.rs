@@ -39,6 +39,11 @@ impl Speaker {
         }
     }
 
+    /// What it declared, in the one form that equal declarations have.
+    pub(crate) fn capabilities(&self) -> &[u8] {
+        self.capabilities.as_bytes()
+    }
+
     /// A client that never said who it is.
     pub(crate) fn unknown(revision: Revision) -> Speaker {
         Speaker { revision, declared: Declared::default(), capabilities: Capabilities::none(), info: None }

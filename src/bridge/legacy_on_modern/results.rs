@@ -1,7 +1,7 @@
 //! A modern child's answers as older clients read them: without what only modern results have, and with shapes that the
 //! revision of the session can hold.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::meta::{Ask, SERVER_INFO};
@@ -10,12 +10,37 @@ use crate::protocol::revision::Revision;
 use crate::protocol::scan::Value;
 use crate::protocol::splice::splice;
 
-/// How many tools with a wrapped result are remembered in one session.
-const MAX_WRAPPED: usize = 4096;
+/// How many tools are remembered in one session.
+const MAX_TOOLS: usize = 4096;
 
-/// The tools whose results the client expects inside an object, by the JSON text of their names.
+/// The tools that were listed, by the JSON text of their names; whether results are expected inside an object.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Wrapped(HashSet<Vec<u8>>);
+pub(crate) struct Wrapped(HashMap<Vec<u8>, bool>);
+
+impl Wrapped {
+    /// `None` for a tool that was not listed.
+    pub(crate) fn is_wrapped(&self, name: &[u8]) -> Option<bool> {
+        self.0.get(name).copied()
+    }
+
+    /// Remembers the tools of a `tools/list` result.
+    pub(crate) fn learn(&mut self, result: &[u8]) {
+        for one in object::member(result, "tools").map_or_else(Vec::new, |tools| object::elements(tools.value)) {
+            tool(one, self);
+        }
+    }
+
+    pub(crate) fn set(&mut self, name: &[u8], is_wrapped: bool) {
+        if self.0.len() < MAX_TOOLS || self.0.contains_key(name) {
+            self.0.insert(name.to_vec(), is_wrapped);
+        }
+    }
+}
+
+/// Whether a tool's result is an object, so that it depends on the tool whether it is expected inside another.
+pub(crate) fn is_structured(result: &[u8]) -> bool {
+    object::member(result, "structuredContent").is_some_and(|content| content.kind == Value::Object)
+}
 
 /// What a result is to the one who asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +102,7 @@ fn without_modern_members(result: &[u8], ask: Ask) -> Vec<u8> {
 pub(crate) fn shaped(result: &[u8], ask: Ask, name: Option<&[u8]>, revision: Revision, wrapped: &mut Wrapped) -> Vec<u8> {
     match ask {
         Ask::ListTools => put(result, "tools", Value::Array, |tools| object::map_elements(tools, |one| tool(one, wrapped))),
-        Ask::CallTool => tool_result(result, name.is_some_and(|name| wrapped.0.contains(name)), revision),
+        Ask::CallTool => tool_result(result, name.and_then(|name| wrapped.is_wrapped(name)) == Some(true), revision),
         Ask::GetPrompt => put(result, "messages", Value::Array, |messages| {
             object::map_elements(messages, |message| put(message, "content", Value::Object, |content| block(content, revision)))
         }),
@@ -112,11 +137,7 @@ pub(super) fn tool(tool: &[u8], wrapped: &mut Wrapped) -> Vec<u8> {
     };
     let written = object::rewrite(tool, &[], edit, &[]);
     if let Some(name) = name {
-        if !is_wrapped {
-            wrapped.0.remove(name);
-        } else if wrapped.0.len() < MAX_WRAPPED {
-            wrapped.0.insert(name.to_vec());
-        }
+        wrapped.set(name, is_wrapped);
     }
     written
 }

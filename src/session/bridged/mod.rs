@@ -22,7 +22,7 @@ use crate::link::route::Carries;
 use crate::link::stream::EventKind;
 use crate::link::{EndReason, NotPosted, Tick};
 use crate::metrics::Metrics;
-use crate::pool::{NotTaken, Pool};
+use crate::pool::{NoChild, NotTaken, Pool};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::revision::Revision;
@@ -134,7 +134,12 @@ impl Bridged {
         match self.send(call, text, envelope).await {
             Ok(()) => {}
             Err(NotTaken::NotPosted(NotPosted::Ended) | NotTaken::ChildLost) => self.fail(call, id, LOST),
-            Err(why) if way == Way::Own => return Err(why),
+            Err(why) if way == Way::Own => {
+                if matches!(why, NotTaken::NoChild(NoChild::OtherEra(_))) {
+                    self.end(EndReason::EraChanged); // the client opens another, in front of what the server is now
+                }
+                return Err(why);
+            }
             Err(why) => self.answer(call, refuse(why, id)),
         }
         begun.done();
@@ -215,13 +220,11 @@ impl Bridged {
         if let Some(reason) = dropped {
             self.metrics.drop_counted(reason);
         }
-        if envelope.kind == Kind::Notification {
-            match self.backend {
-                Backend::Modern => self.notified_modern(text, envelope),
-                Backend::Legacy(_) => self.notified_shared(text, envelope),
-            }
+        match (envelope.kind, self.backend) {
+            (Kind::Notification, Backend::Modern) => self.notified_modern(text, envelope),
+            (Kind::Notification, Backend::Legacy(_)) => self.notified_shared(text, envelope),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Reads the GET stream, or an earlier stream again.
@@ -274,6 +277,20 @@ impl Bridged {
         };
         let data = json!({ "reason": reason.label(), "correlationId": correlation_id() });
         self.with(|seat, effects| seat.end(message, &data, effects));
+    }
+
+    /// Does something for a notification that may have to wait for a child.
+    fn tell_later(self: &Arc<Self>, work: impl Future<Output = bool> + Send + 'static) -> Result<(), NotPosted> {
+        self.lock().begin_telling()?;
+        let session = Arc::clone(self);
+        // Ends by itself: within the time that a start may take.
+        drop(tokio::spawn(async move {
+            if !work.await {
+                session.metrics.messages_lost.inc();
+            }
+            session.lock().end_telling();
+        }));
+        Ok(())
     }
 
     /// Does something for a call; it ends when the call does.

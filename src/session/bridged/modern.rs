@@ -102,22 +102,26 @@ impl Bridged {
     }
 
     /// A notification of the client, other than a cancellation. What modern servers do not hear of goes no further.
-    pub(super) fn notified_modern(self: &Arc<Self>, text: &Bytes, envelope: &Envelope) {
+    pub(super) fn notified_modern(self: &Arc<Self>, text: &Bytes, envelope: &Envelope) -> Result<(), NotPosted> {
         let known = ["cancelled", "progress", "roots/list_changed", "tasks/status"];
         let is = |name: &str| envelope.is_method(text, &format!("notifications/{name}"));
         if is("initialized") {
-            let session = Arc::clone(self);
-            // Ends by itself: within the time that a child may take to acknowledge.
-            drop(tokio::spawn(async move { session.listen_first().await }));
-        } else if !known.into_iter().any(is) {
-            let line = self.speaker.enveloped(text, envelope, Ask::Other, None, None);
-            let session = Arc::clone(self);
-            drop(tokio::spawn(async move {
-                if session.pool.tell_modern(&session.principal, line).await.is_err() {
-                    session.metrics.messages_lost.inc();
-                }
-            }));
+            if self.lock().introduces() {
+                let session = Arc::clone(self);
+                // Ends by itself: within the time that a child may take to acknowledge.
+                drop(tokio::spawn(async move { session.listen_first().await }));
+            }
+            return Ok(());
         }
+        if known.into_iter().any(is) {
+            return Ok(());
+        }
+        let line = self.speaker.enveloped(text, envelope, Ask::Other, None, None);
+        if let Some(told) = self.pool.tell_modern_now(&self.principal, &line) {
+            return told;
+        }
+        let session = Arc::clone(self);
+        self.tell_later(async move { session.pool.tell_modern(&session.principal, &line).await.is_ok() })
     }
 
     /// Sends a request to a modern child, once or once more.
@@ -161,7 +165,17 @@ impl Bridged {
             };
             let result = envelope.result.map(|result| result.of(&answer));
             match result.map_or(results::Kind::Complete, results::kind) {
-                results::Kind::Complete => return self.complete(&work, &answer, &envelope, &elicitations),
+                results::Kind::Complete => {
+                    if let (Some(result), Some(name)) = (result, work.name())
+                        && results::is_structured(result)
+                        && self.lock().wrapped.is_wrapped(name).is_none()
+                    {
+                        // The client may know the tool from a session before this one.
+                        let is_wrapped = self.pool.is_wrapped(&self.principal, self.speaker.capabilities(), name).await;
+                        self.lock().wrapped.set(name, is_wrapped);
+                    }
+                    return self.complete(&work, &answer, &envelope, &elicitations);
+                }
                 results::Kind::Unknown => {
                     return self.fail(work.call, work.id(), "the server's result is of a type that nobody here knows");
                 }

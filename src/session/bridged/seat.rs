@@ -33,6 +33,9 @@ pub(crate) enum Way {
     Batch(StreamId),
 }
 
+/// Notifications that may wait for a child to start.
+const MAX_TELLING: usize = 64;
+
 /// A request of the client that is not answered.
 struct Call {
     /// As the client wrote it.
@@ -82,6 +85,10 @@ pub(super) struct Seat {
     pub(super) standing: Option<Standing>,
     /// Counts them.
     pub(super) standings: u64,
+    /// Somebody has begun to look after what is about no call.
+    is_introduced: bool,
+    /// Notifications that wait for a child.
+    telling: usize,
     active: Instant,
     pub(super) has_ended: bool,
 }
@@ -100,6 +107,8 @@ impl Seat {
             uris: BTreeSet::new(),
             standing: None,
             standings: 0,
+            is_introduced: false,
+            telling: 0,
             active: now,
             has_ended: false,
         }
@@ -273,6 +282,24 @@ impl Seat {
             self.answer(number, error.into(), effects);
         }
         Ok(())
+    }
+
+    /// Whether the client says for the first time that it is ready.
+    pub(super) fn introduces(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_introduced, true)
+    }
+
+    /// Whether one more notification may wait for a child.
+    pub(super) fn begin_telling(&mut self) -> Result<(), NotPosted> {
+        if self.telling >= MAX_TELLING {
+            return Err(NotPosted::ChildBusy);
+        }
+        self.telling += 1;
+        Ok(())
+    }
+
+    pub(super) fn end_telling(&mut self) {
+        self.telling -= 1;
     }
 
     pub(super) fn use_now(&mut self, now: Instant) {

@@ -12,6 +12,7 @@ use crate::bridge::legacy_on_legacy::Sitter;
 use crate::bridge::legacy_on_modern::questions::Question;
 use crate::bridge::legacy_on_modern::results;
 use crate::bridge::subscriptions::Subject;
+use crate::link::NotPosted;
 use crate::link::reader::Reader;
 use crate::pool::{NotTaken, Seated};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Method};
@@ -99,21 +100,24 @@ impl Bridged {
     }
 
     /// A notification of the client, other than a cancellation. What concerns others too goes no further.
-    pub(super) fn notified_shared(self: &Arc<Self>, text: &Bytes, envelope: &Envelope) {
+    pub(super) fn notified_shared(self: &Arc<Self>, text: &Bytes, envelope: &Envelope) -> Result<(), NotPosted> {
         let is = |name: &str| envelope.is_method(text, &format!("notifications/{name}"));
-        if ["cancelled", "progress", "roots/list_changed", "tasks/status"].into_iter().any(is) {
-            return;
-        }
-        let told = (!is("initialized")).then(|| text.clone());
         let session = Arc::clone(self);
-        // Ends by itself: within the time that a start may take.
-        drop(tokio::spawn(async move {
-            match (session.seated().await, told) {
-                (Ok(seated), Some(text)) if seated.tell(&text).is_ok() => {}
-                (_, Some(_)) => drop(session.metrics.messages_lost.inc()),
-                (_, None) => {}
+        if is("initialized") {
+            if self.lock().introduces() {
+                // Ends by itself: within the time that a start may take.
+                drop(tokio::spawn(async move { session.seated().await.map(drop) }));
             }
-        }));
+            return Ok(());
+        }
+        if ["cancelled", "progress", "roots/list_changed", "tasks/status"].into_iter().any(is) {
+            return Ok(());
+        }
+        if let Some(told) = self.pool.tell_shared_now(&self.principal, text) {
+            return told;
+        }
+        let text = text.clone();
+        self.tell_later(async move { session.seated().await.is_ok_and(|seated| seated.tell(&text).is_ok()) })
     }
 
     fn sitter(&self) -> Sitter {
