@@ -45,7 +45,7 @@ mod tools;
 
 pub(crate) use self::legacy::Resumed;
 pub(crate) use self::modern::{NotTaken, Taken};
-pub(crate) use self::shared::Seated;
+pub(crate) use self::shared::{Seated, Standing};
 
 /// How long a call waits for a child of its own.
 const QUEUE: Duration = Duration::from_secs(10);

@@ -22,7 +22,14 @@ use crate::protocol::meta::Level;
 pub(crate) struct Seated {
     member: Arc<Member<LegacyOnLegacy>>,
     /// What is about no call, where the session has just begun to use it.
-    pub(crate) standing: Option<Reader>,
+    pub(crate) standing: Option<Standing>,
+}
+
+/// What a session hears of a child that is about no call.
+pub(crate) struct Standing {
+    pub(crate) reader: Reader,
+    /// How many shared children have been started, this one included.
+    pub(crate) started: u64,
 }
 
 impl Pool {
@@ -45,6 +52,7 @@ impl Pool {
     /// The shared child, and the session's seat there if `sits` says that it wants one.
     pub(crate) async fn seat(&self, principal: &Principal, sitter: &Sitter, sits: bool) -> Result<Seated, NoChild> {
         let member = self.shared_home(principal).await?;
+        let started = *self.shared_started.borrow();
         let standing = member.link.with(|state, effects| {
             if !sits || state.has_ended() || state.router.has_seat(sitter.number) {
                 return None;
@@ -53,7 +61,8 @@ impl Pool {
             state.route(effects, |router, _, out| router.sit(sitter, cursor.stream, out));
             Some(cursor)
         });
-        let standing = standing.map(|cursor| Reader::new(Arc::<Link<LegacyOnLegacy>>::clone(&member.link), cursor));
+        let reader = |cursor| Reader::new(Arc::<Link<LegacyOnLegacy>>::clone(&member.link), cursor);
+        let standing = standing.map(|cursor| Standing { reader: reader(cursor), started });
         Ok(Seated { member, standing })
     }
 
@@ -65,7 +74,7 @@ impl Pool {
         sits: bool,
         (text, envelope): (&[u8], &Envelope),
         carries: Carries,
-        mut heard: impl FnMut(Reader),
+        mut heard: impl FnMut(Standing),
     ) -> Result<(Reader, Seated), NotTaken> {
         let id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
         let mut attempts = 0;
@@ -91,13 +100,10 @@ impl Pool {
         }
     }
 
-    /// Waits until another shared child is started than those that were until now.
-    pub(crate) fn next_shared(&self) -> impl Future<Output = ()> + Send + use<> {
+    /// Waits until more shared children have been started than that; gives how many.
+    pub(crate) fn next_shared(&self, after: u64) -> impl Future<Output = u64> + Send + use<> {
         let mut started = self.shared_started.subscribe();
-        async move {
-            // The sender lives as long as the pool, which whoever waits holds.
-            let _ = started.changed().await;
-        }
+        async move { started.wait_for(|count| *count > after).await.map_or(u64::MAX, |count| *count) }
     }
 }
 
@@ -114,7 +120,7 @@ impl Seated {
         let mut state = self.member.link.lock();
         let keeps = state.router.is_wanted_by_others(session, uri);
         if keeps {
-            state.router.want_no_more(session, uri);
+            state.router.want_no_more(session, uri, None);
         }
         keeps
     }

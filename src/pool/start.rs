@@ -54,11 +54,11 @@ impl Pool {
         let link = self.link(router, child, own, slot, &key.principal);
         let opening = Opening(Some(Arc::clone(&link)));
         let facts = self.initialize(&link, &key, |_, _| {}).await?;
+        self.shared_started.send_modify(|count| *count += 1);
         let member = self.is_up(slot, key, &link, facts, began, &self.shared);
         info!(slot, "a server process for all sessions is initialised");
         opening.done();
         self.forget_if_ended(&member);
-        self.shared_started.send_modify(|count| *count += 1);
         Ok(member)
     }
 

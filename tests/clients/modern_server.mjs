@@ -1,6 +1,7 @@
 // A small server on the 2.x line of the TypeScript SDK: 2026-07-28 over stdio,
-// and the revisions before it too, for the SDK serves both. Its prompts are
-// those of the official test server. Usage: node modern_server.mjs
+// and the revisions before it too, for the SDK serves both, unless it is told
+// not to. Its prompts are those of the official test server.
+// Usage: node modern_server.mjs [--modern-only]
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { McpServer, ResourceTemplate, completable, inputRequired, inputResponse } from '@modelcontextprotocol/server';
@@ -136,6 +137,10 @@ function addResources(server) {
   server.registerResource('note', new ResourceTemplate('memo://note/{number}', { list: undefined }), {}, (uri, { number }) =>
     page(uri, `Note ${number}`),
   );
+  const bytes = new ResourceTemplate('memo://bytes/{number}', { list: undefined });
+  server.registerResource('bytes', bytes, {}, (uri, { number }) => ({
+    contents: [{ uri: String(uri), blob: Buffer.from(`Note ${number}`).toString('base64') }],
+  }));
 }
 
 function addPrompts(server) {
@@ -175,4 +180,6 @@ export function createServer({ era } = {}) {
   return server;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) serveStdio(createServer);
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  serveStdio(createServer, { legacy: process.argv[2] === '--modern-only' ? 'reject' : 'serve' });
+}

@@ -1,10 +1,12 @@
-"""The official Python SDK, 1.x line. Usage: python py1.py URL | stdio COMMAND ARGS..."""
+"""The official Python SDK, 1.x line. Usage:
+python py1.py everything|modern http|sse|shared|stateless URL | stdio COMMAND ARGS..."""
 
 from contextlib import asynccontextmanager
 
 import httpx
 import mcp.types as types
-from mcp import ClientSession, StdioServerParameters
+from mcp import ClientSession, McpError, StdioServerParameters
+from mcp.client.sse import sse_client
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import ClientMessageMetadata
@@ -17,6 +19,7 @@ import steps
 class Lib(steps.Lib):
     http = httpx
     types = types
+    Error = McpError
     Metadata = ClientMessageMetadata
     uri = AnyUrl
     sends_cancelled = False
@@ -26,6 +29,9 @@ class Lib(steps.Lib):
 
     def streamable(self, url, client):
         return streamable_http_client(url, http_client=client, terminate_on_close=False)
+
+    def sse(self, url):
+        return sse_client(url)
 
     def raw(self, message):
         return message.message.root

@@ -1,11 +1,12 @@
 """The official Python SDK, 2.x line, its Client in 'legacy' mode: the 2025
-`initialize` handshake. Usage: python py2.py URL | stdio COMMAND ARGS..."""
+`initialize` handshake. Usage:
+python py2.py everything|modern http|shared|stateless URL | stdio COMMAND ARGS..."""
 
 from contextlib import asynccontextmanager
 
 import httpx2
 import mcp_types as types
-from mcp import Client, ClientSession
+from mcp import Client, ClientSession, MCPError
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import ClientMessageMetadata
@@ -16,6 +17,7 @@ import steps
 class Lib(steps.Lib):
     http = httpx2
     types = types
+    Error = MCPError
     Metadata = ClientMessageMetadata
     uri = str
     sends_cancelled = True

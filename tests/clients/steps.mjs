@@ -1,16 +1,24 @@
-// The steps of ts1.mjs and ts2.mjs; `lib` hides where the two APIs differ.
+// The steps of ts1.mjs and ts2.mjs; `lib` hides where the two APIs differ. A transport is
+// 'http', 'sse' or 'stdio'; or 'shared' or 'stateless': that is 'http' in front of a server
+// process that other clients use too, which therefore can ask nobody anything, with
+// sessions or without.
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { TARGETS } from './targets.mjs';
 
 const STEP_MS = 30_000;
 const PROGRAM_MS = 110_000;
-const LONG = 'trigger-long-running-operation';
 const ROOT = { uri: 'file:///srv/project', name: 'project' };
 const NASTY = 'é 漢字 😀 "quoted" \\ tab\t line\nnext\r\n \u2028 \u0001 data: x\n\nid: 9\n\n';
 
 export async function run(lib) {
-  const [target, command, ...args] = process.argv.slice(2);
-  const url = target === 'stdio' ? undefined : new URL(target);
+  const [targetName, kind, command, ...args] = process.argv.slice(2);
+  const target = TARGETS[targetName];
+  const url = kind === 'stdio' ? undefined : new URL(command);
+  const shared = kind === 'shared';
+  const stateless = kind === 'stateless';
+  const asks = !shared && !stateless;
+  const resumable = kind === 'http' || shared;
   let failed = 0;
   let session;
 
@@ -35,7 +43,11 @@ export async function run(lib) {
     }
   }
 
-  const httpStep = (name, body) => (url ? step(name, body) : print(`skip ${name}: no HTTP`));
+  // What a request leaves behind for the next one needs a session.
+  const sessionStep = (name, body) => (stateless ? undefined : step(name, body));
+
+  // Only Streamable HTTP resumes, and has a request that ends a session.
+  const httpStep = (name, body) => (resumable ? step(name, body) : undefined);
 
   setTimeout(() => {
     print(`FAIL timeout: not done in ${PROGRAM_MS / 1000} s`);
@@ -50,7 +62,7 @@ export async function run(lib) {
   let resumed = 0;
   async function fetchThatCuts(input, init = {}) {
     if (new Headers(init.headers).has('last-event-id')) resumed++;
-    if (!cutNext || init.method !== 'POST' || !String(init.body).includes(LONG)) return fetch(input, init);
+    if (!cutNext || init.method !== 'POST' || !String(init.body).includes(target.long)) return fetch(input, init);
     cutNext = false;
     const lost = new AbortController();
     const signal = init.signal ? AbortSignal.any([init.signal, lost.signal]) : lost.signal;
@@ -76,14 +88,17 @@ export async function run(lib) {
       { name: 'gateway-client-test', version: '1.0.0' },
       { capabilities: { sampling: {}, elicitation: { form: {} }, roots: { listChanged: true } } },
     );
-    const s = { client, wire: [], asked: [], logs: [], updates: [], roots: [ROOT] };
+    const s = { client, wire: [], asked: [], logs: [], updates: [], changed: [], roots: [ROOT] };
     lib.onRequest(client, 'sampling/createMessage', (request) => {
       s.asked.push(request);
-      return { model: 'test-model', role: 'assistant', content: { type: 'text', text: 'sampled 4711' } };
+      const { text } = request.params.messages[0].content;
+      return { model: 'test-model', role: 'assistant', content: { type: 'text', text: `sampled for ${text}.` } };
     });
     lib.onRequest(client, 'elicitation/create', (request) => {
       s.asked.push(request);
-      return { action: 'accept', content: { name: 'Ada Lovelace', integer: 7 } };
+      const all = { name: 'Ada Lovelace', integer: 7, sure: true };
+      const wanted = Object.keys(request.params.requestedSchema.properties).filter((key) => key in all);
+      return { action: 'accept', content: Object.fromEntries(wanted.map((key) => [key, all[key]])) };
     });
     lib.onRequest(client, 'roots/list', (request) => {
       s.asked.push(request);
@@ -91,11 +106,14 @@ export async function run(lib) {
     });
     lib.onNotification(client, 'notifications/message', (n) => void s.logs.push(n.params));
     lib.onNotification(client, 'notifications/resources/updated', (n) => void s.updates.push(n.params.uri));
+    for (const list of ['tools', 'prompts', 'resources']) {
+      lib.onNotification(client, `notifications/${list}/list_changed`, () => void s.changed.push(list));
+    }
     if (options.onProgress) lib.onNotification(client, 'notifications/progress', (n) => options.onProgress(n.params));
 
-    s.transport = url
-      ? lib.http(url, { fetch: fetchThatCuts, sessionId: options.sessionId })
-      : lib.stdio({ command, args, stderr: 'ignore' });
+    if (kind === 'stdio') s.transport = lib.stdio({ command, args, stderr: 'ignore' });
+    else if (kind === 'sse') s.transport = lib.sse(url);
+    else s.transport = lib.http(url, { fetch: fetchThatCuts, sessionId: options.sessionId });
     await client.connect(s.transport);
     const { onmessage, send } = s.transport;
     s.transport.onmessage = (message, extra) => {
@@ -112,6 +130,7 @@ export async function run(lib) {
   const call = (name, args = {}, options = {}, s = session) => lib.callTool(s.client, { name, arguments: args }, options);
   const text = (result) => result.content.map((c) => c.text ?? '').join('\n');
   const echo = async (message, s) => assert.equal(text(await call('echo', { message }, {}, s)), `Echo: ${message}`);
+  const asked = (method) => session.asked.filter((request) => request.method === method).length;
   const steps = (events) => events.map((event) => event.progress);
   const same = (what, actual, expected) =>
     assert.deepEqual(actual, expected, `${what}: ${JSON.stringify(actual)}, expected ${JSON.stringify(expected)}`);
@@ -122,44 +141,56 @@ export async function run(lib) {
     }
   };
 
+  // A tool that would have to ask does not exist where nobody can be asked.
+  const refused = async (name, args) => {
+    const start = performance.now();
+    const told = await call(name, args).then(
+      (result) => assert.equal(result.isError, true, `it answers: ${text(result)}`) ?? text(result),
+      (error) => error.message,
+    );
+    assert.match(told, new RegExp(`${name} not found`));
+    assert(performance.now() - start < 5000, 'it is refused, but late');
+    same('questions', session.asked, []);
+  };
+
   // ---- the steps
 
   await step('connect', async () => {
     session = await open();
-    assert.match(session.client.getServerVersion().name, /everything/);
-    assert(session.client.getServerCapabilities().resources.subscribe);
+    same('server', session.client.getServerVersion().name, target.server);
+    same('subscriptions', Boolean(session.client.getServerCapabilities().resources.subscribe), !stateless);
+    same('session', Boolean(session.transport.sessionId), resumable);
+    assert.match(session.client.getInstructions(), /./);
     await session.client.ping();
   });
 
   await step('list-tools', async () => {
     const { tools } = await session.client.listTools();
     const names = new Set(tools.map((tool) => tool.name));
-    for (const name of ['echo', 'get-sum', LONG, 'get-roots-list', 'trigger-sampling-request', 'trigger-elicitation-request'])
-      assert(names.has(name), `${name} is not listed`);
-    assert.equal(tools.find((tool) => tool.name === 'get-sum').inputSchema.properties.a.type, 'number');
+    for (const name of target.tools) assert(names.has(name), `${name} is not listed`);
+    for (const name of Object.values(target.ask)) same(`${name} is listed`, names.has(name), asks);
+    assert.equal(tools.find((tool) => tool.name === target.add).inputSchema.properties.a.type, 'number');
   });
 
   await step('list-resources', async () => {
-    assert.equal((await session.client.listResources()).resources.length, 7);
+    assert.equal((await session.client.listResources()).resources.length, target.resources);
   });
 
   await step('list-templates', async () => {
     const { resourceTemplates } = await session.client.listResourceTemplates();
-    assert.deepEqual(resourceTemplates.map((t) => t.uriTemplate.split('/').at(-2)).sort(), ['blob', 'text']);
+    same('templates', resourceTemplates.map((t) => t.uriTemplate).sort(), target.templates);
   });
 
   await step('read-resource', async () => {
-    const [{ uri }] = (await session.client.listResources()).resources;
-    assert((await session.client.readResource({ uri })).contents[0].text.length > 100);
-    const dynamic = await session.client.readResource({ uri: 'demo://resource/dynamic/text/7' });
-    assert.match(dynamic.contents[0].text, /^Resource 7: /);
-    const blob = await session.client.readResource({ uri: 'demo://resource/dynamic/blob/8' });
-    assert.match(Buffer.from(blob.contents[0].blob, 'base64').toString(), /^Resource 8: /);
+    const read = async (uri) => (await session.client.readResource({ uri })).contents[0];
+    for (const [uri, expected] of Object.entries(target.texts)) assert.match((await read(uri)).text, expected);
+    const { blob } = await read(target.blob.uri);
+    assert.match(Buffer.from(blob, 'base64').toString(), target.blob.content);
   });
 
   await step('list-prompts', async () => {
     const { prompts } = await session.client.listPrompts();
-    assert.deepEqual(prompts.map((p) => p.name).sort(), ['args-prompt', 'completable-prompt', 'resource-prompt', 'simple-prompt']);
+    same('prompts', prompts.map((p) => p.name).sort(), target.prompts);
   });
 
   await step('get-prompt', async () => {
@@ -183,7 +214,7 @@ export async function run(lib) {
   });
 
   await step('tool-error', async () => {
-    const result = await call('get-sum', { a: 'one', b: 2 });
+    const result = await call(target.add, { a: 'one', b: 2 });
     assert.equal(result.isError, true);
     await assert.rejects(session.client.readResource({ uri: 'demo://no/such/thing' }), (error) => error.code === -32602);
   });
@@ -191,21 +222,21 @@ export async function run(lib) {
   await step('progress', async () => {
     const got = [];
     const from = session.wire.length;
-    const result = await call(LONG, { duration: 1, steps: 5 }, { onprogress: (event) => got.push(event) });
+    const result = await call(target.long, { duration: 1, steps: 5 }, { onprogress: (event) => got.push(event) });
     const seen = [...got];
     assert.match(text(result), /completed/);
     const wire = session.wire.slice(from).flatMap(({ in: m }) => m?.params?.progress ?? (m?.result ? 'result' : []));
     same('events on the wire', wire, [1, 2, 3, 4, 5, 'result']);
-    // Over stdio the library itself can lose the last event, when that comes in
-    // one read with the result.
-    if (url) same('progress before the result', steps(seen), [1, 2, 3, 4, 5]);
+    // Over stdio and HTTP+SSE the library itself can lose the last event, when that
+    // comes in one read with the result.
+    if (resumable) same('progress before the result', steps(seen), [1, 2, 3, 4, 5]);
   });
 
   await step('concurrent', async () => {
-    const slow = call(LONG, { duration: 0.5, steps: 1 });
+    const slow = call(target.long, { duration: 0.5, steps: 1 });
     await Promise.all([
       ...Array.from({ length: 40 }, async (_, i) => {
-        assert.match(text(await call('get-sum', { a: i, b: 1000 })), new RegExp(` ${i + 1000}\\.`));
+        assert.match(text(await call(target.add, { a: i, b: 1000 })), new RegExp(` ${i + 1000}\\.`));
       }),
       ...Array.from({ length: 40 }, (_, i) => echo(`message ${i}`)),
     ]);
@@ -213,61 +244,117 @@ export async function run(lib) {
   });
 
   await step('sampling', async () => {
-    assert.match(text(await call('trigger-sampling-request', { prompt: 'say hi' })), /sampled 4711/);
-    assert.match(JSON.stringify(session.asked.at(-1)), /say hi/);
+    if (!asks) return refused(target.ask.sampling, { prompt: 'say hi' });
+    const sampled = async (prompt) => {
+      const answer = text(await call(target.ask.sampling, { prompt }));
+      assert.match(answer, new RegExp(`sampled for .*${prompt}\\.`));
+    };
+    await sampled('say hi');
+    await Promise.all(Array.from({ length: 5 }, (_, i) => sampled(`say ${i}`)));
+    same('questions', asked('sampling/createMessage'), 6);
   });
 
   await step('elicitation', async () => {
-    assert.match(text(await call('trigger-elicitation-request')), /Name: Ada Lovelace/);
+    if (!asks) return refused(target.ask.elicitation);
+    assert.match(text(await call(target.ask.elicitation)), /Name: Ada Lovelace/);
+    same('questions', asked('elicitation/create'), target.forms);
   });
 
   await step('roots', async () => {
-    const asked = () => session.asked.filter((request) => request.method === 'roots/list').length;
-    await until('roots/list', () => asked() > 0);
-    assert.match(text(await call('get-roots-list')), /file:\/\/\/srv\/project/);
-    const before = asked();
+    if (!asks) {
+      await session.client.sendRootsListChanged();
+      return refused(target.ask.roots);
+    }
+    if (target.rootsAtStart) await until('roots/list', () => asked('roots/list') > 0);
+    assert.match(text(await call(target.ask.roots)), /file:\/\/\/srv\/project/);
+    const before = asked('roots/list');
+    assert(before > 0, 'the roots were not asked for');
     session.roots = [ROOT, { uri: 'file:///srv/second', name: 'second' }];
     await session.client.sendRootsListChanged();
-    await until('second roots/list', () => asked() > before);
-    await sleep(100);
-    assert.match(text(await call('get-roots-list')), /file:\/\/\/srv\/second/);
+    if (target.rootsAtStart) {
+      await until('second roots/list', () => asked('roots/list') > before);
+      await sleep(100);
+    }
+    assert.match(text(await call(target.ask.roots)), /file:\/\/\/srv\/second/);
   });
 
-  await step('subscribe-update', async () => {
-    const uri = 'demo://resource/dynamic/text/1';
+  await sessionStep('subscribe-update', async () => {
+    const { uri, tool } = target.update;
     await session.client.subscribeResource({ uri });
-    await call('toggle-subscriber-updates');
+    await call(tool);
     await until('resource update', () => session.updates.includes(uri));
-    await call('toggle-subscriber-updates');
+    await call(tool);
     await session.client.unsubscribeResource({ uri });
+    // What is under way may still come.
+    await sleep(200);
+    const seen = session.updates.length;
+    await call(tool);
+    await call(tool);
+    await sleep(200);
+    same('updates after the subscription', session.updates.length - seen, 0);
   });
 
-  await step('logging', async () => {
+  await sessionStep('list-change', async () => {
+    const { tool, args, lists } = target.change;
+    session.changed.length = 0;
+    await call(tool, args);
+    await until('change of every list', () => lists.every((list) => session.changed.includes(list)));
+    same('lists that changed', [...new Set(session.changed)].sort(), [...lists].sort());
+    same('resources', (await session.client.listResources()).resources.length, target.resources + 1);
+  });
+
+  await sessionStep('logging', async () => {
+    const { tool, seconds, line } = target.logging;
+    const logged = async () => (tool ? call(tool) : call(target.long, { duration: seconds, steps: 4 }));
     await session.client.setLoggingLevel('debug');
-    await call('toggle-simulated-logging');
-    await until('log message', () => session.logs.some((log) => /level.message/.test(log.data)));
-    await call('toggle-simulated-logging');
+    await logged();
+    await until('log message', () => session.logs.some((log) => line.test(log.data)));
+    if (!tool) await session.client.setLoggingLevel('warning');
+    session.logs.length = 0;
+    await logged();
+    if (!tool) same('lines below the level', session.logs, []);
   });
 
-  await step('cancel', async () => {
+  await sessionStep('cancel', async () => {
     const stop = new AbortController();
     const from = session.wire.length;
     const onprogress = () => stop.abort('enough');
-    await assert.rejects(call(LONG, { duration: 1.5, steps: 3 }, { signal: stop.signal, onprogress }));
-    // The server answers in 1.5 s, unless it learns that the call is cancelled.
+    await assert.rejects(call(target.long, { duration: 1.5, steps: 3 }, { signal: stop.signal, onprogress }));
+    // The server answers in 1.5 s, unless it learns that the call is cancelled; an error
+    // may end the call's stream.
     await sleep(2000);
     const wire = session.wire.slice(from);
     const { id } = wire.find((m) => m.out?.method === 'tools/call').out;
-    assert(!wire.some((m) => m.in?.id === id && !m.in.method), 'the cancelled call was answered');
+    assert(!wire.some((m) => m.in?.id === id && m.in.result), 'the cancelled call was answered');
     await echo('after cancel');
+    if (targetName === 'modern') assert.equal(text(await call('stopped')), '1 stopped');
   });
+
+  if (shared) {
+    await step('beside', async () => {
+      const { uri, tool } = target.update;
+      const other = await open();
+      // What one session switches on, the other one sees: they have one process.
+      await session.client.subscribeResource({ uri });
+      session.updates.length = 0;
+      await call(tool, {}, {}, other);
+      await until('resource update', () => session.updates.includes(uri));
+      await call(tool, {}, {}, other);
+      same('updates of another session', other.updates, []);
+      await Promise.all(Array.from({ length: 40 }, (_, i) => echo(`message ${i}`, i % 2 ? session : other)));
+      await other.transport.terminateSession();
+      await other.client.close();
+      await echo('after the other session');
+      await session.client.unsubscribeResource({ uri });
+    });
+  }
 
   await httpStep('resume', async () => {
     // The library reconnects on its own.
     const got = [];
     const before = resumed;
     cutNext = true;
-    const result = await call(LONG, { duration: 2, steps: 5 }, { onprogress: (e) => got.push(e), timeout: 9000 });
+    const result = await call(target.long, { duration: 2, steps: 5 }, { onprogress: (e) => got.push(e), timeout: 9000 });
     assert(resumed > before, 'the call ended without a resumption');
     same('progress with a reconnection', steps(got), [1, 2, 3, 4, 5]);
     assert.match(text(result), /completed/);
@@ -277,13 +364,13 @@ export async function run(lib) {
     const early = [];
     let resumptionToken;
     const options = { onprogress: (e) => early.push(e), onresumptiontoken: (t) => (resumptionToken = t) };
-    call(LONG, { duration: 2, steps: 5 }, options, first).catch(() => {});
+    call(target.long, { duration: 2, steps: 5 }, options, first).catch(() => {});
     await until('first progress event', () => early.length > 0);
     const { sessionId } = first.transport;
     await first.transport.close();
     const late = [];
     const second = await open({ sessionId, onProgress: (e) => late.push(e) });
-    const rest = await call(LONG, { duration: 2, steps: 5 }, { resumptionToken, timeout: 9000 }, second);
+    const rest = await call(target.long, { duration: 2, steps: 5 }, { resumptionToken, timeout: 9000 }, second);
     assert.match(text(rest), /completed/);
     same('progress with a resumption token', steps([...early, ...late]), [1, 2, 3, 4, 5]);
     await echo('after resume', second);
@@ -303,7 +390,7 @@ export async function run(lib) {
     await late.client.close();
   });
 
-  if (url) console.error(`requests with Last-Event-ID: ${resumed}`);
+  if (resumable) console.error(`requests with Last-Event-ID: ${resumed}`);
   await Promise.race([session?.client.close(), sleep(3000)]).catch(() => {});
   process.exit(failed ? 1 : 0);
 }

@@ -1,4 +1,7 @@
-"""The steps of py1.py and py2.py; Lib hides where the two APIs differ."""
+"""The steps of py1.py and py2.py; Lib hides where the two APIs differ. A transport is
+'http', 'sse' or 'stdio'; or 'shared' or 'stateless': that is 'http' in front of a server
+process that other clients use too, which therefore can ask nobody anything, with
+sessions or without."""
 
 import asyncio
 import base64
@@ -6,12 +9,14 @@ import logging
 import os
 import re
 import sys
+import time
 import warnings
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from targets import MODERN, TARGETS
+
 STEP_S = 30
 PROGRAM_S = 110
-LONG = "trigger-long-running-operation"
 NASTY = 'é 漢字 😀 "quoted" \\ tab\t line\nnext\r\n \u2028 \u0085 \u0001 data: x\n\nid: 9\n\n'
 
 
@@ -68,7 +73,7 @@ class Session:
 
     def __init__(self):
         self.wire, self.asked, self.logs, self.updates, self.answers = [], [], [], [], []
-        self.progress = []
+        self.progress, self.changed = [], []
         self.roots = ["file:///srv/project"]
         self.id = self.version = None
 
@@ -100,8 +105,14 @@ async def until(what, condition):
 class Run:
     def __init__(self, lib, argv):
         self.lib = lib
-        self.url = None if argv[0] == "stdio" else argv[0]
-        self.command = argv[1:]
+        self.target = TARGETS[argv[0]]
+        self.kind = argv[1]
+        self.shared = self.kind == "shared"
+        self.stateless = self.kind == "stateless"
+        self.asks = not self.shared and not self.stateless
+        self.resumable = self.shared or self.kind == "http"
+        self.url = None if self.kind == "stdio" else argv[2]
+        self.command = argv[2:]
         self.failed = 0
         self.resumed = 0
         self.cut_next = False
@@ -119,7 +130,7 @@ class Run:
             async def handle_async_request(self, request):
                 run.resumed += "last-event-id" in request.headers
                 response = await super().handle_async_request(request)
-                if run.cut_next and request.method == "POST" and LONG.encode() in await request.aread():
+                if run.cut_next and request.method == "POST" and run.target.long.encode() in await request.aread():
                     run.cut_next = False
                     response.stream = CutStream(response.stream, http.ReadError("connection lost"))
                 return response
@@ -137,7 +148,9 @@ class Run:
     @asynccontextmanager
     async def transport(self, s, headers):
         async with AsyncExitStack() as stack:
-            if self.url:
+            if self.kind == "sse":
+                streams = await stack.enter_async_context(self.lib.sse(self.url))
+            elif self.url:
                 s.http = await stack.enter_async_context(self.http_client(s, headers))
                 streams = await stack.enter_async_context(self.lib.streamable(self.url, s.http))
             else:
@@ -158,19 +171,22 @@ class Run:
         types = self.lib.types
 
         async def sampling(context, params):
-            s.asked.append(dump(params))
-            content = {"type": "text", "text": "sampled 4711"}
+            s.asked.append({"method": "sampling/createMessage", "params": dump(params)})
+            prompt = dump(params)["messages"][0]["content"]["text"]
+            content = {"type": "text", "text": f"sampled for {prompt}."}
             return types.CreateMessageResult.model_validate(
                 {"role": "assistant", "model": "test-model", "content": content}
             )
 
         async def elicitation(context, params):
-            s.asked.append(dump(params))
-            content = {"name": "Ada Lovelace", "integer": 7}
+            s.asked.append({"method": "elicitation/create", "params": dump(params)})
+            given = {"name": "Ada Lovelace", "integer": 7, "sure": True}
+            wanted = dump(params)["requestedSchema"]["properties"]
+            content = {key: given[key] for key in wanted if key in given}
             return types.ElicitResult.model_validate({"action": "accept", "content": content})
 
         async def roots(context):
-            s.asked.append("roots/list")
+            s.asked.append({"method": "roots/list"})
             return types.ListRootsResult.model_validate({"roots": [{"uri": uri, "name": "root"} for uri in s.roots]})
 
         async def log(params):
@@ -181,6 +197,8 @@ class Run:
                 n = dump(item)
                 if n.get("method") == "notifications/resources/updated":
                     s.updates.append(n["params"]["uri"])
+                if n.get("method", "").endswith("/list_changed"):
+                    s.changed.append(n["method"].split("/")[1])
 
         callbacks = dict(
             sampling_callback=sampling,
@@ -204,42 +222,68 @@ class Run:
     async def call_resumable(self, s, seconds, **metadata):
         """A long-running call through the part of the API that has resumption tokens."""
         types = self.lib.types
-        params = {"name": LONG, "arguments": {"duration": seconds, "steps": 5}, "_meta": {"progressToken": "resumable"}}
+        arguments = {"duration": seconds, "steps": 5}
+        params = {"name": self.target.long, "arguments": arguments, "_meta": {"progressToken": "resumable"}}
         request = types.CallToolRequest.model_validate({"method": "tools/call", "params": params})
         session = s.client if metadata.get("resumption_token") else self.lib.session(s.client)
         return await session.send_request(
             self.lib.request(request), types.CallToolResult, metadata=self.lib.Metadata(**metadata)
         )
 
+    async def refused(self, name, args=None):
+        """A tool that would have to ask does not exist where nobody can be asked."""
+        start = time.monotonic()
+        try:
+            result = await self.call(name, args)
+            assert dump(result)["isError"] is True, f"it answers: {text(result)}"
+            told = text(result)
+        except self.lib.Error as error:
+            told = str(error)
+        has(told, f"{name} not found")
+        assert time.monotonic() - start < 5, "it is refused, but late"
+        same("questions", self.s.asked, [])
+
+    def questions(self, method):
+        return sum(request["method"] == method for request in self.s.asked)
+
     # ---- the steps
 
+    async def connect(self):
+        initialized = next(m["result"] for m in self.s.wire if "serverInfo" in m.get("result", {}))
+        same("server", initialized["serverInfo"]["name"], self.target.server)
+        same("subscriptions", "subscribe" in initialized["capabilities"]["resources"], not self.stateless)
+        same("session", self.s.id is not None, self.resumable)
+        assert initialized["instructions"]
+        await self.s.client.send_ping()
+
     async def list_tools(self):
+        target = self.target
         tools = {t["name"]: t for t in dump(await self.s.client.list_tools())["tools"]}
-        asking = ("get-roots-list", "trigger-sampling-request", "trigger-elicitation-request")
-        for name in ("echo", "get-sum", LONG, *asking):
+        for name in ("echo", target.add, target.long):
             assert name in tools, f"{name} is not listed"
-        assert tools["get-sum"]["inputSchema"]["properties"]["a"]["type"] == "number"
+        for name in (target.sampling, target.elicitation, target.roots):
+            same(f"{name} is listed", name in tools, self.asks)
+        assert tools[target.add]["inputSchema"]["properties"]["a"]["type"] == "number"
 
     async def list_resources(self):
-        same("resources", len((await self.s.client.list_resources()).resources), 7)
+        same("resources", len((await self.s.client.list_resources()).resources), self.target.resources)
 
     async def list_templates(self):
         templates = dump(await self.s.client.list_resource_templates())["resourceTemplates"]
-        same("templates", sorted(t["uriTemplate"].split("/")[-2] for t in templates), ["blob", "text"])
+        same("templates", sorted(t["uriTemplate"] for t in templates), self.target.templates)
 
     async def read_resource(self):
         async def read(uri):
             return dump(await self.s.client.read_resource(self.lib.uri(uri)))["contents"][0]
 
-        first = dump(await self.s.client.list_resources())["resources"][0]["uri"]
-        assert len((await read(first))["text"]) > 100
-        assert (await read("demo://resource/dynamic/text/7"))["text"].startswith("Resource 7: ")
-        blob = (await read("demo://resource/dynamic/blob/8"))["blob"]
-        assert base64.b64decode(blob).startswith(b"Resource 8: ")
+        for uri, expected in self.target.texts.items():
+            assert re.match(expected, (await read(uri))["text"]), uri
+        uri, expected = self.target.blob
+        assert base64.b64decode((await read(uri))["blob"]).startswith(expected), uri
 
     async def list_prompts(self):
         names = sorted(p.name for p in (await self.s.client.list_prompts()).prompts)
-        same("prompts", names, ["args-prompt", "completable-prompt", "resource-prompt", "simple-prompt"])
+        same("prompts", names, self.target.prompts)
 
     async def get_prompt(self):
         prompt = await self.s.client.get_prompt("args-prompt", {"city": "Köln", "state": "NRW"})
@@ -261,7 +305,7 @@ class Run:
         await self.echo("x" * 500_000)
 
     async def tool_error(self):
-        assert dump(await self.call("get-sum", {"a": "one", "b": 2}))["isError"] is True
+        assert dump(await self.call(self.target.add, {"a": "one", "b": 2}))["isError"] is True
         try:
             await self.s.client.read_resource(self.lib.uri("demo://no/such/thing"))
         except Exception as error:
@@ -275,7 +319,7 @@ class Run:
         async def on_progress(progress, total, message):
             got.append(progress)
 
-        result = await self.call(LONG, {"duration": 1, "steps": 5}, progress_callback=on_progress)
+        result = await self.call(self.target.long, {"duration": 1, "steps": 5}, progress_callback=on_progress)
         same("progress before the result", got, [1, 2, 3, 4, 5])
         has(text(result), "completed")
         # Python 2 may list the tools after its call, hence the six.
@@ -284,43 +328,88 @@ class Run:
 
     async def concurrent(self):
         async def add(i):
-            has(text(await self.call("get-sum", {"a": i, "b": 1000})), f" {i + 1000}.")
+            has(text(await self.call(self.target.add, {"a": i, "b": 1000})), f" {i + 1000}.")
 
-        slow = asyncio.create_task(self.call(LONG, {"duration": 0.5, "steps": 1}))
+        slow = asyncio.create_task(self.call(self.target.long, {"duration": 0.5, "steps": 1}))
         await asyncio.gather(*(add(i) for i in range(40)), *(self.echo(f"message {i}") for i in range(40)))
         has(text(await slow), "completed")
 
     async def sampling(self):
-        has(text(await self.call("trigger-sampling-request", {"prompt": "say hi"})), "sampled 4711")
-        has(str(self.s.asked[-1]), "say hi")
+        if not self.asks:
+            return await self.refused(self.target.sampling, {"prompt": "say hi"})
+
+        async def sampled(prompt):
+            answer = text(await self.call(self.target.sampling, {"prompt": prompt}))
+            assert re.search(f"sampled for .*{prompt}\\.", answer), f"{prompt}: {answer}"
+
+        await sampled("say hi")
+        await asyncio.gather(*(sampled(f"say {i}") for i in range(5)))
+        same("questions", self.questions("sampling/createMessage"), 6)
 
     async def elicitation(self):
-        has(text(await self.call("trigger-elicitation-request")), "Name: Ada Lovelace")
+        if not self.asks:
+            return await self.refused(self.target.elicitation)
+        has(text(await self.call(self.target.elicitation)), "Name: Ada Lovelace")
+        same("questions", self.questions("elicitation/create"), self.target.forms)
 
     async def roots(self):
-        asked = lambda: self.s.asked.count("roots/list")
-        await until("roots/list", lambda: asked() > 0)
-        has(text(await self.call("get-roots-list")), "file:///srv/project")
-        before = asked()
+        if not self.asks:
+            await self.s.client.send_roots_list_changed()
+            return await self.refused(self.target.roots)
+        if self.target.roots_at_start:
+            await until("roots/list", lambda: self.questions("roots/list") > 0)
+        has(text(await self.call(self.target.roots)), "file:///srv/project")
+        before = self.questions("roots/list")
+        assert before > 0, "the roots were not asked for"
         self.s.roots.append("file:///srv/second")
         await self.s.client.send_roots_list_changed()
-        await until("second roots/list", lambda: asked() > before)
-        await asyncio.sleep(0.1)
-        has(text(await self.call("get-roots-list")), "file:///srv/second")
+        if self.target.roots_at_start:
+            await until("second roots/list", lambda: self.questions("roots/list") > before)
+            await asyncio.sleep(0.1)
+        has(text(await self.call(self.target.roots)), "file:///srv/second")
 
     async def subscribe_update(self):
-        uri = "demo://resource/dynamic/text/1"
+        uri, tool = self.target.update
         await self.s.client.subscribe_resource(self.lib.uri(uri))
-        await self.call("toggle-subscriber-updates")
+        await self.call(tool)
         await until("resource update", lambda: uri in self.s.updates)
-        await self.call("toggle-subscriber-updates")
+        await self.call(tool)
         await self.s.client.unsubscribe_resource(self.lib.uri(uri))
+        # What is under way may still come.
+        await asyncio.sleep(0.2)
+        seen = len(self.s.updates)
+        await self.call(tool)
+        await self.call(tool)
+        await asyncio.sleep(0.2)
+        same("updates after the subscription", len(self.s.updates) - seen, 0)
+
+    async def list_change(self):
+        tool, args, lists = self.target.change
+        self.s.changed.clear()
+        await self.call(tool, args)
+        await until("change of every list", lambda: set(lists) <= set(self.s.changed))
+        same("lists that changed", sorted(set(self.s.changed)), sorted(lists))
+        resources = (await self.s.client.list_resources()).resources
+        same("resources", len(resources), self.target.resources + 1)
 
     async def logging(self):
+        target, logs = self.target, self.s.logs
+
+        async def logged():
+            if target.log_toggle:
+                await self.call(target.log_toggle)
+            else:
+                await self.call(target.long, {"duration": target.log_seconds, "steps": 4})
+
         await self.s.client.set_logging_level("debug")
-        await self.call("toggle-simulated-logging")
-        await until("log message", lambda: any(re.search("level.message", log) for log in self.s.logs))
-        await self.call("toggle-simulated-logging")
+        await logged()
+        await until("log message", lambda: any(re.search(target.log_line, log) for log in logs))
+        if not target.log_toggle:
+            await self.s.client.set_logging_level("warning")
+        logs.clear()
+        await logged()
+        if not target.log_toggle:
+            same("lines below the level", logs, [])
 
     async def cancel(self):
         first = asyncio.Event()
@@ -329,7 +418,8 @@ class Run:
             first.set()
 
         start = len(self.s.wire)
-        task = asyncio.create_task(self.call(LONG, {"duration": 1.5, "steps": 3}, progress_callback=on_progress))
+        call = self.call(self.target.long, {"duration": 1.5, "steps": 3}, progress_callback=on_progress)
+        task = asyncio.create_task(call)
         await first.wait()
         # Both libraries use the id of a request as its progress token.
         seen = self.s.wire[start:]
@@ -343,11 +433,29 @@ class Run:
             cancelled = {"method": "notifications/cancelled", "params": params}
             note = self.lib.types.CancelledNotification.model_validate(cancelled)
             await self.s.client.send_notification(self.lib.notification(note))
-        # The server answers in 1.5 s, unless it learns that the call is cancelled.
+        # The server answers in 1.5 s, unless it learns that the call is cancelled; an error
+        # may end the call's stream.
         await asyncio.sleep(2)
-        answered = any(m.get("id") == number and "method" not in m for m in self.s.wire[start:])
+        answered = any(m.get("id") == number and "result" in m for m in self.s.wire[start:])
         assert not answered, "the cancelled call was answered"
         await self.echo("after cancel")
+        if self.target is MODERN:
+            same("calls that were cancelled", text(await self.call("stopped")), "1 stopped")
+
+    async def beside(self):
+        uri, tool = self.target.update
+        async with self.open() as other:
+            # What one session switches on, the other one sees: they have one process.
+            await self.s.client.subscribe_resource(self.lib.uri(uri))
+            self.s.updates.clear()
+            await self.call(tool, s=other)
+            await until("resource update", lambda: uri in self.s.updates)
+            await self.call(tool, s=other)
+            same("updates of another session", other.updates, [])
+            await asyncio.gather(*(self.echo(f"message {i}", self.s if i % 2 else other) for i in range(40)))
+            await self.delete(other, other.id)
+        await self.echo("after the other session")
+        await self.s.client.unsubscribe_resource(self.lib.uri(uri))
 
     async def resume(self):
         # The library reconnects on its own.
@@ -357,7 +465,7 @@ class Run:
             got.append(progress)
 
         self.cut_next = True
-        call = self.call(LONG, {"duration": 2, "steps": 5}, progress_callback=on_progress)
+        call = self.call(self.target.long, {"duration": 2, "steps": 5}, progress_callback=on_progress)
         result = await asyncio.wait_for(call, 9)
         assert self.resumed > before, "the call ended without a resumption"
         same("progress with a reconnection", got, [1, 2, 3, 4, 5])
@@ -417,6 +525,7 @@ class Run:
 
     async def all(self):
         steps = {
+            "connect": self.connect,
             "list-tools": self.list_tools,
             "list-resources": self.list_resources,
             "list-templates": self.list_templates,
@@ -431,28 +540,29 @@ class Run:
             "sampling": self.sampling,
             "elicitation": self.elicitation,
             "roots": self.roots,
-            "subscribe-update": self.subscribe_update,
-            "logging": self.logging,
-            "cancel": self.cancel,
-            "resume": self.resume,
-            "terminate": self.terminate,
         }
+        if not self.stateless:
+            # What a request leaves behind for the next one needs a session.
+            steps |= {
+                "subscribe-update": self.subscribe_update,
+                "list-change": self.list_change,
+                "logging": self.logging,
+                "cancel": self.cancel,
+            }
+        if self.shared:
+            steps["beside"] = self.beside
+        if self.resumable:
+            # Only Streamable HTTP resumes, and has a request that ends a session.
+            steps |= {"resume": self.resume, "terminate": self.terminate}
         try:
             async with AsyncExitStack() as stack:
                 async with asyncio.timeout(STEP_S):
                     self.s = await stack.enter_async_context(self.open())
-                    initialized = next(m["result"] for m in self.s.wire if "serverInfo" in m.get("result", {}))
-                    has(initialized["serverInfo"]["name"], "everything")
-                    await self.s.client.send_ping()
-                print("ok connect", flush=True)
                 for name, body in steps.items():
-                    if name in ("resume", "terminate") and not self.url:
-                        print(f"skip {name}: no HTTP", flush=True)
-                    else:
-                        await self.step(name, body)
+                    await self.step(name, body)
         except Exception as error:
             self.fail("connect" if self.s is None else "close", error)
-        if self.url:
+        if self.resumable:
             print(f"requests with Last-Event-ID: {self.resumed}", file=sys.stderr)
 
 

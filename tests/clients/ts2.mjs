@@ -1,5 +1,5 @@
 // The official TypeScript client, 2.x line, in its default 'legacy' mode: the
-// 2025 `initialize` handshake. Usage: node ts2.mjs URL | stdio COMMAND ARGS...
+// 2025 `initialize` handshake. Usage: node ts2.mjs everything|modern http|shared|stateless URL | stdio COMMAND ARGS...
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
 import { run } from './steps.mjs';

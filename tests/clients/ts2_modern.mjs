@@ -4,46 +4,13 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { TARGETS } from './targets.mjs';
 
 const REVISION = '2026-07-28';
 const STEP_MS = 30_000;
 const PROGRAM_MS = 110_000;
 const ROOT = { uri: 'file:///srv/project', name: 'project' };
 const NASTY = 'é 漢字 😀 "quoted" \\ tab\t line\nnext\r\n \u2028 \u0001 data: x\n\nid: 9\n\n';
-
-const TARGETS = {
-  everything: {
-    server: 'mcp-servers/everything',
-    tools: ['echo', 'get-sum', 'trigger-long-running-operation', 'get-roots-list', 'trigger-sampling-request', 'trigger-elicitation-request'],
-    resources: 7,
-    templates: ['demo://resource/dynamic/blob/{resourceId}', 'demo://resource/dynamic/text/{resourceId}'],
-    texts: { 'demo://resource/static/document/features.md': /^[^]{100}/, 'demo://resource/dynamic/text/7': /^Resource 7: / },
-    prompts: ['args-prompt', 'completable-prompt', 'resource-prompt', 'simple-prompt'],
-    add: 'get-sum',
-    long: 'trigger-long-running-operation',
-    ask: { sampling: 'trigger-sampling-request', elicitation: 'trigger-elicitation-request', roots: 'get-roots-list' },
-    forms: 1,
-    update: { uri: 'demo://resource/dynamic/text/1', tool: 'toggle-subscriber-updates' },
-    change: { tool: 'gzip-file-as-resource', args: { name: 'hello.gz', data: 'data:text/plain,hello' }, lists: ['resources'] },
-    // A line every 5 s, from when this tool is called until it is called again.
-    logging: { tool: 'toggle-simulated-logging', seconds: 5.5, line: /level.message/ },
-  },
-  modern: {
-    server: 'modern-test-server',
-    tools: ['echo', 'add', 'progress', 'ask_elicitation', 'ask_sampling', 'ask_roots'],
-    resources: 2,
-    templates: ['memo://note/{number}'],
-    texts: { 'memo://long': /^[^]{100}/, 'memo://note/7': /^Note 7$/ },
-    prompts: ['args-prompt', 'completable-prompt'],
-    add: 'add',
-    long: 'progress',
-    ask: { sampling: 'ask_sampling', elicitation: 'ask_elicitation', roots: 'ask_roots' },
-    forms: 3,
-    update: { uri: 'memo://counter', tool: 'touch' },
-    change: { tool: 'change_lists', args: {}, lists: ['tools', 'prompts', 'resources'] },
-    logging: { seconds: 0.2, line: /^step \d of 4$/ },
-  },
-};
 
 const [mode, targetName, url] = process.argv.slice(2);
 const target = TARGETS[targetName];
@@ -147,8 +114,13 @@ await step('connect', async () => {
 
 await step('list-tools', async () => {
   const { tools } = await client.listTools();
-  for (const name of target.tools) assert(tools.some((tool) => tool.name === name), `${name} is not listed`);
+  for (const name of [...target.tools, ...Object.values(target.ask)]) {
+    assert(tools.some((tool) => tool.name === name), `${name} is not listed`);
+  }
   assert.equal(tools.find((tool) => tool.name === target.add).inputSchema.properties.a.type, 'number');
+  // The official server asks for roots soon after its start. A call that is in flight
+  // then, and ends before it is asked, would take the question with it.
+  if (target.rootsAtStart) await sleep(1000);
 });
 
 await step('list-resources', async () => {
@@ -194,8 +166,7 @@ await step('echo', async () => {
       assert.equal(text(await call('echo', { message: 'hello', channel })), `Echo on ${channel}: hello`);
     }
   } else {
-    // The official server asks for roots soon after its start, outside any
-    // call. Whichever call is next has to bring the question along.
+    // What the official server asked outside any call, the next call has to bring along.
     await until('roots/list', async () => {
       await echo('roots?');
       return questions('roots/list') > 0;

@@ -7,6 +7,9 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+
 const HERE = dirname(fileURLToPath(import.meta.url));
 const SUITE = join(HERE, 'node_modules/@modelcontextprotocol/conformance/dist/index.js');
 
@@ -43,11 +46,38 @@ const SET_2026 = {
 };
 
 // One row is one gateway with one child, tested against one requirement set.
-// `allowed` says which checks of which scenarios may fail, and for what reason:
-// those scenarios are not counted, but nothing else in them may fail.
+// `allowed` says which checks of which scenarios fail, and for what reason:
+// those scenarios are not counted, but nothing else in them may fail. `refusing`
+// names the tools that have to say at once that they cannot be of use here.
 const TABLE = [
   { name: 'legacy-2025-11-25', child: LEGACY, ...SET_2025 },
   { name: 'dual-2025-11-25', child: DUAL, ...SET_2025 },
+  { name: 'modern-2025-11-25', child: MODERN, ...SET_2025 },
+  {
+    name: 'shared-2025-11-25',
+    child: LEGACY,
+    ...SET_2025,
+    flags: [...SET_2025.flags, '--children', 'shared'],
+    scored: { scenarios: 26, checks: 54 },
+    // One child serves all sessions, and its questions do not say whose they are.
+    // So it is told that nobody can be asked.
+    refusing: [
+      'test_sampling',
+      'test_elicitation',
+      'test_elicitation_sep1034_defaults',
+      'test_elicitation_sep1330_enums',
+    ],
+    allowed: {
+      'tools-call-sampling': { 'tools-call-sampling': 'Server did not request sampling' },
+      'tools-call-elicitation': { 'tools-call-elicitation': 'Server did not request elicitation' },
+      'elicitation-sep1034-defaults': {
+        'elicitation-sep1034-general': 'Server did not request elicitation',
+      },
+      'elicitation-sep1330-enums': {
+        'elicitation-sep1330-general': 'Server did not request elicitation',
+      },
+    },
+  },
   { name: 'dual-2026-07-28', child: DUAL, ...SET_2026 },
   { name: 'modern-2026-07-28', child: MODERN, ...SET_2026 },
   {
@@ -72,6 +102,7 @@ const TABLE = [
 
 const READY_MS = 15_000;
 const SUITE_MS = 240_000;
+const REFUSAL_MS = 10_000;
 const STOP_MS = 5_000;
 const LOG_LINES = 40;
 
@@ -194,7 +225,7 @@ function judge(row, results) {
   for (const name of Object.keys(allowed)) {
     const checks = results.get(name) ?? [];
     const excused = checks.filter((check) => isAllowed(name, check));
-    const bad = checks.length === 0 ? 1 : checks.length - excused.length - count(checks, 'SUCCESS');
+    const bad = excused.length === 0 ? 1 : checks.length - excused.length - count(checks, 'SUCCESS');
     const outcome = excused.length > 0 ? 'fails as allowed' : 'nothing to allow';
     console.log(`${bad === 0 ? 'ok  ' : 'FAIL'} ${row.name} ${name}: not counted, ${outcome}`);
     failed += bad;
@@ -213,6 +244,25 @@ function judge(row, results) {
     }
   }
   return { passed, failed, tolerated };
+}
+
+// A client that can be asked anything calls the tools that cannot ask it here.
+async function refusals(row, url) {
+  const client = new Client(
+    { name: 'suite', version: '1.0.0' },
+    { capabilities: { elicitation: {}, roots: {}, sampling: {} } },
+  );
+  await client.connect(new StreamableHTTPClientTransport(new URL(url)));
+  const total = { passed: 0, failed: 0 };
+  for (const name of row.refusing) {
+    const call = client.callTool({ name, arguments: {} }, undefined, { timeout: REFUSAL_MS });
+    const { isError, content } = await call.catch(({ message }) => ({ content: [{ text: message }] }));
+    const isRefused = isError === true && content.length > 0;
+    console.log(`${isRefused ? 'ok  ' : 'FAIL'} ${row.name} ${name}: "${content[0]?.text}"`);
+    total[isRefused ? 'passed' : 'failed'] += 1;
+  }
+  await client.close();
+  return total;
 }
 
 async function runRow(row) {
@@ -253,6 +303,11 @@ async function runRow(row) {
     const expected = tolerated > 0 ? 1 : 0;
     if (!inTime) complain(`the suite did not end within ${SUITE_MS} ms`);
     else if (suite.ended !== expected) complain(`the suite ended with ${suite.ended}`);
+    if (row.refusing) {
+      const refused = await refusals(row, url);
+      total.passed += refused.passed;
+      total.failed += refused.failed;
+    }
     if (child.ended !== undefined) complain(`the gateway ended early: ${child.ended}`);
   } catch (error) {
     complain(error.message);

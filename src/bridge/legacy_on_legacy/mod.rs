@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) use self::hello::initialize_result;
-use self::seats::Seat;
+use self::questions::Question;
 pub(crate) use self::seats::Sitter;
+use self::seats::{Seat, has_wish, resource};
 use super::Patience;
 use super::capabilities::Declared;
-use super::subject::Subject;
 use super::subscriptions::covers;
 use crate::link::log::Log;
 use crate::link::route::{Carries, Route, Routed};
@@ -25,6 +25,7 @@ use crate::protocol::splice::{canonical, private_number, splice};
 use crate::protocol::sse::StreamId;
 
 mod hello;
+mod questions;
 mod seats;
 
 /// A request that the child has not answered.
@@ -42,24 +43,17 @@ struct Call {
     alive: Instant,
 }
 
-/// A request of the child that the client has not answered.
-struct Question {
-    id: Box<[u8]>,
-    /// The call that it can only be about.
-    call: u64,
-    stream: StreamId,
-    asked: Instant,
-}
-
 pub(crate) struct LegacyOnLegacy {
     calls: BTreeMap<u64, Call>,
     next: u64,
     seats: HashMap<u64, Seat>,
-    /// How many calls each session has in flight.
+    /// Calls that were given up, whose they were, and since when: the child may still work on them, and what it then says is theirs.
+    ghosts: HashMap<u64, (u64, Instant)>,
+    /// How many calls each session has in the child.
     busy: HashMap<u64, usize>,
     questions: HashMap<Box<[u8]>, Question>,
-    /// Who wants to hear of a resource.
-    wanted: HashMap<String, Vec<u64>>,
+    /// Who wants to hear of a resource, and since which call.
+    wanted: HashMap<String, Vec<(u64, u64)>>,
     /// The level that the child was told.
     level: Option<Level>,
     /// Requests of the gateway's own whose answers change nothing.
@@ -74,6 +68,7 @@ impl LegacyOnLegacy {
             calls: BTreeMap::new(),
             next: 1,
             seats: HashMap::new(),
+            ghosts: HashMap::new(),
             busy: HashMap::new(),
             questions: HashMap::new(),
             wanted: HashMap::new(),
@@ -100,13 +95,17 @@ impl LegacyOnLegacy {
         let mut edits: Vec<(Span, &[u8])> = Vec::with_capacity(2);
         edits.extend(envelope.id.map(|id| (id, private.as_bytes())));
         edits.extend(envelope.asked_token.map(|token| (token, private.as_bytes())));
-        let line = splice(text, &mut edits, b"\n");
+        let mut line = splice(text, &mut edits, b"\n");
         let subscribes = envelope.is_method(text, "resources/subscribe").then(|| uri(text, envelope)).flatten();
-        let subscribes = subscribes.filter(|uri| self.want(sitter.number, uri).is_new);
-        if envelope.is_method(text, "resources/unsubscribe")
+        if let Some(uri) = &subscribes {
+            self.want(sitter.number, uri, number);
+        } else if envelope.is_method(text, "resources/unsubscribe")
             && let Some(uri) = uri(text, envelope)
+            && !self.want_no_more(sitter.number, &uri, None)
+            && self.is_wanted(&uri)
         {
-            self.want_no_more(sitter.number, &uri);
+            // Others want it still, or want it now: the child is not to forget them.
+            line.extend_from_slice(&self.own_line("resources/subscribe", &resource(&uri)));
         }
         *self.busy.entry(sitter.number).or_default() += 1;
         let call = Call {
@@ -122,14 +121,6 @@ impl LegacyOnLegacy {
         };
         self.calls.insert(number, call);
         line
-    }
-
-    /// An answer of a client to the question of that id, as a line for the child.
-    pub(crate) fn answer(&mut self, id: &[u8], line: Vec<u8>) -> Routed {
-        match self.questions.remove(canonical(id).as_ref()) {
-            Some(_) => Routed::ToChild(line),
-            None => Routed::Dropped("answer_without_question"),
-        }
     }
 
     /// A request of the gateway's own, answered on `stream` as the child writes it.
@@ -151,15 +142,35 @@ impl LegacyOnLegacy {
         format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{params}}}\n").into_bytes()
     }
 
-    fn finish(&mut self, number: u64) -> Option<Call> {
+    /// The child has done with a call.
+    fn finish(&mut self, number: u64, out: &mut Vec<Routed>) -> Option<Call> {
         let call = self.calls.remove(&number)?;
-        if let Some(count) = self.busy.get_mut(&call.session) {
+        self.is_idle_again(call.session);
+        self.drop_questions(number, out);
+        Some(call)
+    }
+
+    /// A call is given up; the child is told, and may have done with it later or never.
+    fn give_up(&mut self, number: u64, reason: &str, now: Instant, out: &mut Vec<Routed>) -> Option<Call> {
+        let call = self.calls.remove(&number)?;
+        self.ghosts.insert(number, (call.session, now));
+        self.drop_questions(number, out);
+        if let Some(uri) = &call.subscribes
+            && self.want_no_more(call.session, uri, Some(number))
+        {
+            self.tell_resource("resources/unsubscribe", uri, out);
+        }
+        out.push(Routed::ToChild(jsonrpc::cancellation(number, reason)));
+        Some(call)
+    }
+
+    fn is_idle_again(&mut self, session: u64) {
+        if let Some(count) = self.busy.get_mut(&session) {
             *count -= 1;
             if *count == 0 {
-                self.busy.remove(&call.session);
+                self.busy.remove(&session);
             }
         }
-        Some(call)
     }
 
     /// The newest call that a message without one can only be about: of the only session with calls in flight.
@@ -176,11 +187,14 @@ impl LegacyOnLegacy {
         if number.is_some_and(|number| self.told.remove(&number)) {
             return;
         }
-        let Some((id, call)) = envelope.id.zip(number.and_then(|number| self.finish(number))) else {
+        if let Some((session, _)) = number.and_then(|number| self.ghosts.remove(&number)) {
+            self.is_idle_again(session);
+        }
+        let Some((id, call)) = envelope.id.zip(number.and_then(|number| self.finish(number, out))) else {
             return out.push(Routed::Dropped("answer_without_call"));
         };
         if let (Some(uri), Some(_)) = (&call.subscribes, envelope.error)
-            && self.want_no_more(call.session, uri)
+            && self.want_no_more(call.session, uri, number)
         {
             // Another session, which took it as done, may have gone meanwhile.
             self.tell_resource("resources/unsubscribe", uri, out);
@@ -200,7 +214,7 @@ impl LegacyOnLegacy {
                 let about = updated.then(|| uri(text, envelope).unwrap_or_default());
                 let hears = |session: &u64| match &about {
                     None => true,
-                    Some(uri) => self.wanted.iter().any(|(own, sessions)| sessions.contains(session) && covers(own, uri)),
+                    Some(uri) => self.wanted.iter().any(|(own, wishes)| has_wish(wishes, *session) && covers(own, uri)),
                 };
                 let seats = self.seats.iter().filter(|(session, _)| hears(session));
                 let before = out.len();
@@ -241,41 +255,6 @@ impl LegacyOnLegacy {
             (None, _) => Routed::Dropped("progress_without_call"),
         }
     }
-
-    /// The child was told that nobody can be asked; should it ask all the same, it can only be about the only session's call.
-    fn question(&mut self, text: &[u8], envelope: &Envelope, log: &Log, now: Instant) -> Routed {
-        let Some(id) = envelope.id.map(|id| id.of(text)) else { return Routed::Dropped("question_without_id") };
-        if envelope.is_method(text, "ping") {
-            return Routed::ToChild(jsonrpc::empty_result(id));
-        }
-        let params = envelope.params.map_or(&b"{}"[..], |params| params.of(text));
-        let subject = Subject::of(|word| envelope.is_method(text, word), params);
-        let asked = self.only_session(log).filter(|(_, call)| {
-            let can_answer = subject.is_some_and(|subject| subject.is_declared(call.declared));
-            can_answer && call.carries == Carries::Events && log.is_reachable(call.stream)
-        });
-        let key = canonical(id).into_owned().into_boxed_slice();
-        let Some((call, stream)) = asked.map(|(number, call)| (number, call.stream)) else {
-            let why = "several clients use this server, or the client cannot be asked this: nobody can be asked";
-            return Routed::ToChild(jsonrpc::refusal(id, jsonrpc::METHOD_NOT_FOUND, why));
-        };
-        if self.questions.contains_key(&key) {
-            return Routed::ToChild(jsonrpc::refusal(id, jsonrpc::INVALID_REQUEST, "a request with this id is still open"));
-        }
-        self.questions.insert(key, Question { id: id.into(), call, stream, asked: now });
-        Routed::Event(stream, EventKind::Question, splice(text, &mut [], b""))
-    }
-
-    /// Questions of a call that is over need no answer.
-    fn drop_questions(&mut self, call: u64, out: &mut Vec<Routed>) {
-        self.questions.retain(|_, question| {
-            if question.call == call {
-                let why = "the call that this was asked in is over";
-                out.push(Routed::ToChild(jsonrpc::refusal(&question.id, jsonrpc::INTERNAL_ERROR, why)));
-            }
-            question.call != call
-        });
-    }
 }
 
 impl Route for LegacyOnLegacy {
@@ -289,8 +268,13 @@ impl Route for LegacyOnLegacy {
 
     fn line_lost(&mut self, why: &str, _: Instant, out: &mut Vec<Routed>) {
         let mut numbers = self.calls.keys();
-        let (Some(only), None) = (numbers.next().copied(), numbers.next()) else { return };
-        let Some(call) = self.finish(only) else { return };
+        let (Some(only), None, true) = (numbers.next().copied(), numbers.next(), self.ghosts.is_empty()) else { return };
+        let Some(call) = self.finish(only, out) else { return };
+        if let Some(uri) = &call.subscribes
+            && self.want_no_more(call.session, uri, Some(only))
+        {
+            self.tell_resource("resources/unsubscribe", uri, out);
+        }
         let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, why, None);
         out.push(Routed::Event(call.stream, EventKind::Answer, error));
     }
@@ -306,12 +290,17 @@ impl Route for LegacyOnLegacy {
         let is_late = |call: &Call| since(call.alive) >= patience.request || since(call.began) >= patience.hard;
         let late: Vec<u64> = self.calls.iter().filter(|(_, call)| is_late(call)).map(|(number, _)| *number).collect();
         for number in late {
-            let Some(call) = self.finish(number) else { continue };
+            let Some(call) = self.give_up(number, "timed out", now, out) else { continue };
             out.push(Routed::Expired("request"));
             let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, jsonrpc::LATE, None);
             out.push(Routed::Event(call.stream, EventKind::Answer, error));
-            out.push(Routed::ToChild(jsonrpc::cancellation(number, "timed out")));
-            self.drop_questions(number, out);
+        }
+        let laid: Vec<u64> =
+            self.ghosts.iter().filter(|(_, (_, at))| since(*at) >= patience.grace).map(|(number, _)| *number).collect();
+        for number in laid {
+            if let Some((session, _)) = self.ghosts.remove(&number) {
+                self.is_idle_again(session);
+            }
         }
         let question_timeout = self.question_timeout;
         self.questions.retain(|_, question| {
@@ -327,6 +316,7 @@ impl Route for LegacyOnLegacy {
 
     fn fail_all(&mut self, message: &str, data: &serde_json::Value, _: Instant, out: &mut Vec<Routed>) {
         self.questions.clear();
+        self.ghosts.clear();
         self.busy.clear();
         for call in std::mem::take(&mut self.calls).into_values() {
             let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, message, Some(data.clone()));
@@ -336,21 +326,14 @@ impl Route for LegacyOnLegacy {
     }
 
     /// A call was given up by its session, or a session is over.
-    fn left(&mut self, stream: StreamId, _: Instant, out: &mut Vec<Routed>) {
+    fn left(&mut self, stream: StreamId, now: Instant, out: &mut Vec<Routed>) {
         out.push(Routed::End(stream));
         if let Some(session) = self.seats.iter().find(|(_, seat)| seat.standing == stream).map(|(session, _)| *session) {
             return self.leave(session, out);
         }
         let number = self.calls.iter().find(|(_, call)| call.stream == stream).map(|(number, _)| *number);
         if let Some(number) = number {
-            let call = self.finish(number);
-            self.drop_questions(number, out);
-            if let Some((session, uri)) = call.and_then(|call| Some((call.session, call.subscribes?)))
-                && self.want_no_more(session, &uri)
-            {
-                self.tell_resource("resources/unsubscribe", &uri, out);
-            }
-            out.push(Routed::ToChild(jsonrpc::cancellation(number, "the client gave it up")));
+            self.give_up(number, "the client gave it up", now, out);
         }
     }
 

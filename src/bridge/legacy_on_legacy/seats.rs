@@ -28,15 +28,6 @@ pub(super) struct Seat {
     pub(super) level: Option<Level>,
 }
 
-/// What a wish to hear of a resource is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Want {
-    /// Nobody had it before.
-    pub(super) is_first: bool,
-    /// The session did not have it before.
-    pub(super) is_new: bool,
-}
-
 impl LegacyOnLegacy {
     pub(crate) fn has_seat(&self, session: u64) -> bool {
         self.seats.contains_key(&session)
@@ -49,7 +40,7 @@ impl LegacyOnLegacy {
             self.set_level(sitter.number, level, out);
         }
         for uri in &sitter.uris {
-            if self.want(sitter.number, uri).is_first {
+            if self.want(sitter.number, uri, 0) {
                 self.tell_resource("resources/subscribe", uri, out);
             }
         }
@@ -74,24 +65,30 @@ impl LegacyOnLegacy {
 
     /// Whether other sessions want to hear of a resource, so that the child must not hear that this one does not.
     pub(crate) fn is_wanted_by_others(&self, session: u64, uri: &str) -> bool {
-        self.wanted.get(uri).is_some_and(|sessions| sessions.iter().any(|other| *other != session))
+        self.wanted.get(uri).is_some_and(|wishes| wishes.iter().any(|(other, _)| *other != session))
     }
 
-    /// A session's client wants to hear of a resource.
-    pub(super) fn want(&mut self, session: u64, uri: &str) -> Want {
-        let sessions = self.wanted.entry(uri.to_owned()).or_default();
-        let want = Want { is_first: sessions.is_empty(), is_new: !sessions.contains(&session) };
-        if want.is_new {
-            sessions.push(session);
+    pub(super) fn is_wanted(&self, uri: &str) -> bool {
+        self.wanted.contains_key(uri)
+    }
+
+    /// A session's client wants to hear of a resource since that call (0: since before); says whether it is the first that does.
+    pub(super) fn want(&mut self, session: u64, uri: &str, call: u64) -> bool {
+        let wishes = self.wanted.entry(uri.to_owned()).or_default();
+        let is_first = wishes.is_empty();
+        match wishes.iter_mut().find(|(own, _)| *own == session) {
+            Some((_, since)) => *since = call,
+            None => wishes.push((session, call)),
         }
-        want
+        is_first
     }
 
-    /// Says whether it was the last that wanted to.
-    pub(crate) fn want_no_more(&mut self, session: u64, uri: &str) -> bool {
-        let Some(sessions) = self.wanted.get_mut(uri) else { return false };
-        sessions.retain(|other| *other != session);
-        let is_last = sessions.is_empty();
+    /// Takes a wish back, if it is that call's where one is named. Says whether nobody wants the resource any more.
+    pub(crate) fn want_no_more(&mut self, session: u64, uri: &str, call: Option<u64>) -> bool {
+        let Some(wishes) = self.wanted.get_mut(uri) else { return false };
+        let before = wishes.len();
+        wishes.retain(|(own, since)| *own != session || call.is_some_and(|call| call != *since));
+        let is_last = wishes.is_empty() && before > 0;
         if is_last {
             self.wanted.remove(uri);
         }
@@ -99,19 +96,23 @@ impl LegacyOnLegacy {
     }
 
     /// A request of the gateway's own whose answer changes nothing.
-    fn tell_own(&mut self, method: &str, params: &str, out: &mut Vec<Routed>) {
+    pub(super) fn own_line(&mut self, method: &str, params: &str) -> Vec<u8> {
         let number = self.next;
         self.next += 1;
         if self.told.len() >= MAX_TOLD {
             self.told.clear(); // a child that answers nothing: late answers are counted as nobody's
         }
         self.told.insert(number);
-        let line = format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{params}}}\n");
-        out.push(Routed::ToChild(line.into_bytes()));
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{params}}}\n").into_bytes()
+    }
+
+    fn tell_own(&mut self, method: &str, params: &str, out: &mut Vec<Routed>) {
+        let line = self.own_line(method, params);
+        out.push(Routed::ToChild(line));
     }
 
     pub(super) fn tell_resource(&mut self, method: &str, uri: &str, out: &mut Vec<Routed>) {
-        self.tell_own(method, &serde_json::json!({ "uri": uri }).to_string(), out);
+        self.tell_own(method, &resource(uri), out);
     }
 
     /// Nobody uses the child any more: who did looks for another.
@@ -124,13 +125,22 @@ impl LegacyOnLegacy {
     pub(super) fn leave(&mut self, session: u64, out: &mut Vec<Routed>) {
         self.seats.remove(&session);
         let mut own: Vec<String> =
-            self.wanted.iter().filter(|(_, sessions)| sessions.contains(&session)).map(|(uri, _)| uri.clone()).collect();
+            self.wanted.iter().filter(|(_, wishes)| has_wish(wishes, session)).map(|(uri, _)| uri.clone()).collect();
         own.sort_unstable();
         for uri in own {
-            if self.want_no_more(session, &uri) {
+            if self.want_no_more(session, &uri, None) {
                 self.tell_resource("resources/unsubscribe", &uri, out);
             }
         }
         self.level_child(out);
     }
+}
+
+pub(super) fn has_wish(wishes: &[(u64, u64)], session: u64) -> bool {
+    wishes.iter().any(|(own, _)| *own == session)
+}
+
+/// The `params` of a request about a resource.
+pub(super) fn resource(uri: &str) -> String {
+    serde_json::json!({ "uri": uri }).to_string()
 }

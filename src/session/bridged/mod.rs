@@ -129,7 +129,7 @@ impl Bridged {
             seat.admit(1, now)?;
             Ok::<_, NotPosted>(seat.begin(id, way, carries, cut, now))
         })?;
-        let begun = Begun { session: self, call: Some(call) };
+        let mut begun = Begun { session: self, way, calls: vec![(call, id.to_vec())] };
         let reader = cursor.map(|cursor| Reader::new(self.arc(), cursor));
         match self.send(call, text, envelope).await {
             Ok(()) => {}
@@ -142,7 +142,7 @@ impl Bridged {
             }
             Err(why) => self.answer(call, refuse(why, id)),
         }
-        begun.done();
+        begun.next_done();
         Ok(reader)
     }
 
@@ -155,29 +155,29 @@ impl Bridged {
         refuse: Refuse<'_>,
     ) -> Result<Option<Reader>, NotTaken> {
         let is_request = |item: &&(Bytes, Envelope)| item.1.kind == Kind::Request;
-        let (cursor, calls) = self.with(|seat, _| {
+        let id = |item: &(Bytes, Envelope)| item.1.id.map_or_else(|| b"null".to_vec(), |id| id.of(&item.0).to_vec());
+        let (cursor, way, mut calls) = self.with(|seat, _| {
             let now = Instant::now();
             let requests: Vec<&(Bytes, Envelope)> = items.iter().filter(is_request).collect();
             seat.admit(requests.len(), now)?;
             let cursor = (!requests.is_empty()).then(|| seat.log.open(b"null", cut, now));
             let way = cursor.as_ref().map_or(Way::Standing, |cursor| Way::Batch(cursor.stream));
-            let id = |item: &(Bytes, Envelope)| item.1.id.map_or_else(Vec::new, |id| id.of(&item.0).to_vec());
-            let begin = |item: &&(Bytes, Envelope)| seat.begin(&id(item), way, carries, None, now).0;
-            let calls: Vec<u64> = requests.iter().map(begin).collect();
-            Ok::<_, NotPosted>((cursor, calls))
+            let begin = |item: &&(Bytes, Envelope)| (seat.begin(&id(item), way, carries, None, now).0, id(item));
+            let calls: Vec<(u64, Vec<u8>)> = requests.iter().map(begin).collect();
+            Ok::<_, NotPosted>((cursor, way, calls))
         })?;
         let reader = cursor.map(|cursor| Reader::new(self.arc(), cursor));
-        let mut calls = calls.into_iter();
+        calls.reverse();
+        let mut begun = Begun { session: self, way, calls };
         for (text, envelope) in items {
-            match (envelope.kind, calls.as_slice().first().copied()) {
-                (Kind::Request, Some(call)) => {
-                    calls.next();
-                    let id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
+            match begun.calls.last().cloned() {
+                Some((call, id)) if envelope.kind == Kind::Request => {
                     match self.send(call, text, envelope).await {
                         Ok(()) => {}
-                        Err(NotTaken::NotPosted(NotPosted::Ended) | NotTaken::ChildLost) => self.fail(call, id, LOST),
-                        Err(why) => self.answer(call, refuse(why, id)),
+                        Err(NotTaken::NotPosted(NotPosted::Ended) | NotTaken::ChildLost) => self.fail(call, &id, LOST),
+                        Err(why) => self.answer(call, refuse(why, &id)),
                     }
+                    begun.next_done();
                 }
                 _ => self.tell(text, envelope)?,
             }
@@ -329,22 +329,28 @@ impl Bridged {
 
 const LOST: &str = "the server ended before it got the call";
 
-/// A call that nobody works on yet. Taken back if its client leaves before somebody does.
+/// Calls that nobody works on yet. If their client leaves before somebody does, one with a stream of its own is taken back, and the
+/// others, whose client listens elsewhere, are answered.
 struct Begun<'a> {
     session: &'a Bridged,
-    call: Option<u64>,
+    way: Way,
+    /// With their ids, the next one last.
+    calls: Vec<(u64, Vec<u8>)>,
 }
 
 impl Begun<'_> {
-    fn done(mut self) {
-        self.call = None;
+    fn next_done(&mut self) {
+        self.calls.pop();
     }
 }
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        if let Some(call) = self.call {
-            self.session.with(|seat, effects| seat.take_back(call, effects));
+        for (call, id) in std::mem::take(&mut self.calls).into_iter().rev() {
+            match self.way {
+                Way::Own => self.session.with(|seat, effects| seat.take_back(call, effects)),
+                Way::Standing | Way::Batch(_) => self.session.fail(call, &id, LOST),
+            }
         }
     }
 }

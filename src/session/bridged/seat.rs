@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::bridge::legacy_on_modern::questions::withdrawal;
 use crate::bridge::legacy_on_modern::results::Wrapped;
+use crate::bridge::subscriptions::MAX_URIS;
 use crate::link::NotPosted;
 use crate::link::cursor::Cursor;
 use crate::link::effects::Effects;
@@ -82,6 +83,8 @@ pub(super) struct Seat {
     pub(super) wrapped: Wrapped,
     /// What it subscribed to.
     pub(super) uris: BTreeSet<String>,
+    /// What it is about to subscribe to, by which call.
+    pub(super) subscribing: HashMap<String, u64>,
     pub(super) standing: Option<Standing>,
     /// Counts them.
     pub(super) standings: u64,
@@ -105,6 +108,7 @@ impl Seat {
             level: None,
             wrapped: Wrapped::default(),
             uris: BTreeSet::new(),
+            subscribing: HashMap::new(),
             standing: None,
             standings: 0,
             is_introduced: false,
@@ -282,6 +286,20 @@ impl Seat {
             self.answer(number, error.into(), effects);
         }
         Ok(())
+    }
+
+    /// A call is to subscribe to a resource; `false` beyond the bound.
+    pub(super) fn begin_subscribing(&mut self, uri: &str, call: u64) -> bool {
+        let has_room = self.uris.len() + self.subscribing.len() < MAX_URIS;
+        if has_room {
+            self.subscribing.insert(uri.to_owned(), call);
+        }
+        has_room
+    }
+
+    pub(super) fn subscribes_no_more(&mut self, uri: &str) {
+        self.subscribing.remove(uri);
+        self.uris.remove(uri);
     }
 
     /// Whether the client says for the first time that it is ready.

@@ -1,6 +1,7 @@
 //! A legacy client's requests on the legacy child that it shares with others. Bytes pass but for ids and tokens; what a client
 //! must not do to others (its level, its subscriptions, its tasks) is kept here.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,12 +15,12 @@ use crate::bridge::legacy_on_modern::results;
 use crate::bridge::subscriptions::Subject;
 use crate::link::NotPosted;
 use crate::link::reader::Reader;
-use crate::pool::{NotTaken, Seated};
+use crate::pool::{NotTaken, Seated, Standing};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Method};
 use crate::protocol::meta::{Ask, Level};
 use crate::protocol::object::{self, Edit};
 use crate::protocol::revision::Revision;
-use crate::protocol::splice::splice;
+use crate::protocol::splice::{canonical, splice};
 
 /// Questions of one call that may be open.
 const MAX_QUESTIONS: usize = 64;
@@ -72,13 +73,19 @@ impl Bridged {
         if envelope.is_method(text, "resources/unsubscribe")
             && let Some(uri) = uri()
         {
-            self.lock().uris.remove(&uri);
+            self.lock().subscribes_no_more(&uri);
             if self.seated().await?.keeps(self.number, &uri) {
                 self.answer(call, jsonrpc::result(id, b"{}"));
                 return Ok(());
             }
         }
         let subscribes = envelope.is_method(text, "resources/subscribe").then(uri).flatten();
+        if let Some(uri) = &subscribes
+            && !self.lock().begin_subscribing(uri, call)
+        {
+            self.answer(call, refused(jsonrpc::INVALID_PARAMS, "at most 1024 resources can be subscribed to"));
+            return Ok(());
+        }
         let without_task = (ask == Ask::CallTool && param("task").is_some()).then(|| without_task(text));
         let text = without_task.as_deref().unwrap_or(text);
         // Read once: it differs in one member only.
@@ -138,25 +145,24 @@ impl Bridged {
     }
 
     /// The session uses a child that it did not use before: hears what that tells, and when it is gone, what the next one does.
-    fn stand_shared(self: &Arc<Self>, mut standing: Reader) {
-        let is_another = self.lock().standings > 0;
-        if is_another {
+    fn stand_shared(self: &Arc<Self>, standing: Standing) {
+        let Standing { mut reader, mut started } = standing;
+        if self.lock().standings > 0 {
             self.everything_may_have_changed();
         }
         self.stand(move |session, before, number, _| async move {
             before.iter().for_each(|before| before.task.abort());
             let session = Arc::downgrade(&session);
-            while let Some(line) = standing.event().await {
+            while let Some(line) = reader.event().await {
                 let Some(session) = session.upgrade() else { return Vec::new() };
                 session.tell_client(line);
             }
-            let Some(next) = session.upgrade().map(|session| session.pool.next_shared()) else { return Vec::new() };
-            next.await;
-            if let Some(session) = session.upgrade()
-                && session.lock().standings == number
-            {
+            drop(reader);
+            while let Some(next) = session.upgrade().map(|session| session.pool.next_shared(started)) {
+                started = next.await;
+                let Some(session) = session.upgrade().filter(|session| session.lock().standings == number) else { break };
                 // A task of its own: it puts another in the place of this one.
-                drop(tokio::spawn(async move { session.seated().await.map(drop) }));
+                let _ = tokio::spawn(async move { session.seated().await.map(drop) }).await;
             }
             Vec::new()
         });
@@ -172,13 +178,16 @@ impl Bridged {
     /// Hands on what comes of a call until it is answered, and the client's answers to what it is asked.
     async fn follow(self: Arc<Self>, work: Work, mut reader: Reader, seated: Seated, subscribes: Option<String>) {
         let (answers, mut answered) = mpsc::channel::<(usize, Bytes)>(MAX_QUESTIONS);
-        // The child's ids of what it asked, and ours.
-        let mut asked: Vec<(Vec<u8>, u64)> = Vec::new();
+        // What the child asked and is not answered: its ids, and ours.
+        let mut asked: HashMap<usize, (Vec<u8>, u64)> = HashMap::new();
+        let mut questions = 0;
         loop {
             let line = tokio::select! {
                 biased;
                 Some((at, text)) = answered.recv() => {
-                    self.hand_answer(&seated, &asked, at, &text);
+                    if let Some((own, _)) = asked.remove(&at) {
+                        hand_answer(&seated, &own, &text);
+                    }
                     continue;
                 }
                 line = reader.event() => line,
@@ -194,22 +203,25 @@ impl Bridged {
                         Some(question) => question.request(id, None, revision),
                         None => splice(&line, &mut [(own, id.to_string().as_bytes())], b""),
                     };
-                    let at = asked.len();
+                    let at = questions;
+                    questions += 1;
                     let own = own.of(&line).to_vec();
                     let asking = match older.as_ref().and_then(|question| question.fault(revision)) {
                         Some(why) => Err(why),
                         None => self.with(|seat, effects| seat.ask(work.call, at, &answers, put, effects)),
                     };
                     match asking {
-                        Ok(id) => asked.push((own, id)),
+                        Ok(id) => drop(asked.insert(at, (own, id))),
                         Err(why) => seated.answer(&own, jsonrpc::refusal(&own, jsonrpc::METHOD_NOT_FOUND, why)),
                     }
                 }
                 (_, Method::Cancelled, _, Some(about)) => {
-                    let about = about.of(&line);
-                    let id = asked.iter().find(|(own, _)| own == about).map(|(_, id)| *id);
+                    let about = canonical(about.of(&line));
+                    let withdrawn = asked.extract_if(|_, (own, _)| canonical(own) == about);
+                    let withdrawn: Vec<u64> = withdrawn.map(|(_, (_, id))| id).collect();
                     self.with(|seat, effects| {
-                        id.into_iter().for_each(|id| seat.withdraw_one(id, "the server needs no answer any more", effects));
+                        let why = "the server needs no answer any more";
+                        withdrawn.into_iter().for_each(|id| seat.withdraw_one(id, why, effects));
                     });
                 }
                 (_, method, ..) => {
@@ -225,17 +237,15 @@ impl Bridged {
         }
     }
 
-    /// The client's answer, under the id that the child gave its question.
-    fn hand_answer(&self, seated: &Seated, asked: &[(Vec<u8>, u64)], at: usize, text: &[u8]) {
-        let Some((own, _)) = asked.get(at) else { return };
-        let Some(id) = jsonrpc::read(text).ok().and_then(|envelope| envelope.id) else { return };
-        seated.answer(own, splice(text, &mut [(id, own)], b"\n"));
-    }
-
     fn finished(&self, work: &Work, line: &Bytes, envelope: &Envelope, subscribes: Option<String>) {
         self.with(|seat, effects| {
-            if let Some(uri) = subscribes.filter(|_| envelope.result.is_some()) {
-                seat.uris.insert(uri);
+            if let Some(uri) = subscribes
+                && seat.subscribing.get(&uri) == Some(&work.call)
+            {
+                seat.subscribing.remove(&uri);
+                if envelope.result.is_some() {
+                    seat.uris.insert(uri);
+                }
             }
             let line = match envelope.result.filter(|_| work.is_newer) {
                 Some(result) => {
@@ -249,6 +259,12 @@ impl Bridged {
             seat.answer(work.call, line, effects);
         });
     }
+}
+
+/// The client's answer, under the id that the child gave its question.
+fn hand_answer(seated: &Seated, own: &[u8], text: &[u8]) {
+    let Some(id) = jsonrpc::read(text).ok().and_then(|envelope| envelope.id) else { return };
+    seated.answer(own, splice(text, &mut [(id, own)], b"\n"));
 }
 
 /// A tool's call that is no task.
