@@ -1,6 +1,7 @@
 // A stdio MCP server with what offer.mjs lists, of one era and without any
-// library, so that it says exactly what is written there.
-// Usage: node child.mjs legacy|modern
+// library, so that it says exactly what is written there. One of both eras is
+// of that of its first message.
+// Usage: node child.mjs legacy|modern|dual
 
 import { createInterface } from 'node:readline';
 
@@ -16,7 +17,16 @@ import {
   tools,
 } from './offer.mjs';
 
-const isModern = process.argv[2] === 'modern';
+async function beginsModern() {
+  await new Promise((resolve) => process.stdin.once('readable', resolve));
+  const first = process.stdin.read();
+  if (first === null) process.exit(0);
+  process.stdin.unshift(first);
+  return !JSON.parse(first.subarray(0, first.indexOf('\n'))).method.startsWith('initialize');
+}
+
+const era = process.argv[2];
+const isModern = era === 'modern' || (era === 'dual' && (await beginsModern()));
 const offered = { ...tools, ...(isModern ? modernTools : legacyTools) };
 const about = { name: 'schema-fixture', version: '1.0.0' };
 const MODERN = '2026-07-28';

@@ -92,6 +92,7 @@ const TABLE = [
     legacy,
     modern: () => [...modern(), 'MissingRequiredClientCapabilityError'],
   },
+  { name: 'a child of both', era: 'dual', flags: [], legacy, modern },
   {
     name: 'a shared legacy child',
     era: 'legacy',
