@@ -151,17 +151,16 @@ impl LegacyOnLegacy {
     }
 
     /// A call is given up; the child is told, and may have done with it later or never.
-    fn give_up(&mut self, number: u64, reason: &str, now: Instant, out: &mut Vec<Routed>) -> Option<Call> {
-        let call = self.calls.remove(&number)?;
+    fn give_up(&mut self, number: u64, reason: &str, now: Instant, out: &mut Vec<Routed>) {
+        let Some(call) = self.calls.remove(&number) else { return };
         self.ghosts.insert(number, (call.session, now));
+        out.push(Routed::ToChild(jsonrpc::cancellation(number, reason)));
         self.drop_questions(number, out);
         if let Some(uri) = &call.subscribes
             && self.want_no_more(call.session, uri, Some(number))
         {
             self.tell_resource("resources/unsubscribe", uri, out);
         }
-        out.push(Routed::ToChild(jsonrpc::cancellation(number, reason)));
-        Some(call)
     }
 
     fn is_idle_again(&mut self, session: u64) {
@@ -198,6 +197,9 @@ impl LegacyOnLegacy {
         {
             // Another session, which took it as done, may have gone meanwhile.
             self.tell_resource("resources/unsubscribe", uri, out);
+        }
+        if let (Some(uri), Some(_)) = (&call.subscribes, envelope.result) {
+            self.is_settled(call.session, uri);
         }
         out.push(Routed::Event(call.stream, EventKind::Answer, splice(text, &mut [(id, &call.id)], b"")));
     }
@@ -290,10 +292,11 @@ impl Route for LegacyOnLegacy {
         let is_late = |call: &Call| since(call.alive) >= patience.request || since(call.began) >= patience.hard;
         let late: Vec<u64> = self.calls.iter().filter(|(_, call)| is_late(call)).map(|(number, _)| *number).collect();
         for number in late {
-            let Some(call) = self.give_up(number, "timed out", now, out) else { continue };
+            let Some(call) = self.calls.get(&number) else { continue };
             out.push(Routed::Expired("request"));
             let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, jsonrpc::LATE, None);
             out.push(Routed::Event(call.stream, EventKind::Answer, error));
+            self.give_up(number, "timed out", now, out);
         }
         let laid: Vec<u64> =
             self.ghosts.iter().filter(|(_, (_, at))| since(*at) >= patience.grace).map(|(number, _)| *number).collect();

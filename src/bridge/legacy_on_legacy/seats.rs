@@ -9,6 +9,8 @@ use crate::protocol::sse::StreamId;
 
 /// Requests of the gateway's own that may be unanswered.
 const MAX_TOLD: usize = 1024;
+/// In the place of the call that a wish hangs on: on none any more.
+const SETTLED: u64 = 0;
 
 /// A session that uses the child.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +42,7 @@ impl LegacyOnLegacy {
             self.set_level(sitter.number, level, out);
         }
         for uri in &sitter.uris {
-            if self.want(sitter.number, uri, 0) {
+            if self.want(sitter.number, uri, SETTLED) {
                 self.tell_resource("resources/subscribe", uri, out);
             }
         }
@@ -72,15 +74,24 @@ impl LegacyOnLegacy {
         self.wanted.contains_key(uri)
     }
 
-    /// A session's client wants to hear of a resource since that call (0: since before); says whether it is the first that does.
+    /// A session's client wants to hear of a resource since that call; says whether it is the first that does.
     pub(super) fn want(&mut self, session: u64, uri: &str, call: u64) -> bool {
         let wishes = self.wanted.entry(uri.to_owned()).or_default();
         let is_first = wishes.is_empty();
         match wishes.iter_mut().find(|(own, _)| *own == session) {
+            Some((_, SETTLED)) => {}
             Some((_, since)) => *since = call,
             None => wishes.push((session, call)),
         }
         is_first
+    }
+
+    /// The child has taken a session's subscription.
+    pub(super) fn is_settled(&mut self, session: u64, uri: &str) {
+        let wish = self.wanted.get_mut(uri).and_then(|wishes| wishes.iter_mut().find(|(own, _)| *own == session));
+        if let Some((_, since)) = wish {
+            *since = SETTLED;
+        }
     }
 
     /// Takes a wish back, if it is that call's where one is named. Says whether nobody wants the resource any more.

@@ -249,9 +249,8 @@ impl Bridged {
             Ok(()) => self.collect(&asked, &mut answered).await,
             Err(why) => Err(why.to_owned()),
         };
-        if collected.is_err() {
-            self.with(|seat, effects| seat.withdraw(work.call, "the call has failed", effects));
-        }
+        // Those that are still open: the client failed another, or did not answer in time.
+        self.with(|seat, effects| seat.withdraw(work.call, "the server goes on without an answer", effects));
         Ok(asked.retry(&collected?))
     }
 
