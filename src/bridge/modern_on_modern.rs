@@ -142,13 +142,13 @@ impl ModernOnModern {
         format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{params}}}\n").into_bytes()
     }
 
-    /// Every subscription ends well: the gateway stops.
-    pub(crate) fn end_listens(&mut self, out: &mut Vec<Routed>) {
+    /// Every subscription ends well; the child hears why.
+    pub(crate) fn end_listens(&mut self, why: &str, out: &mut Vec<Routed>) {
         let listens: Vec<u64> =
             self.calls.iter().filter(|(_, call)| call.ask == Ask::Listen).map(|(number, _)| *number).collect();
         for number in listens {
             self.end_listen(number, out);
-            out.push(Routed::ToChild(jsonrpc::cancellation(number, "the gateway stops")));
+            out.push(Routed::ToChild(jsonrpc::cancellation(number, why)));
         }
     }
 

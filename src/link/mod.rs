@@ -2,7 +2,7 @@
 //! log. The three are behind one lock; this file locks, carries out the effects, and writes to the child.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +21,9 @@ use self::state::{Line, State};
 use crate::child::framer::Fed;
 use crate::child::pipe::{self, Written};
 use crate::metrics::Metrics;
-use crate::protocol::jsonrpc;
+use crate::protocol::jsonrpc::{self, Envelope, Kind};
+use crate::protocol::object;
+use crate::protocol::revision::Revision;
 
 mod bad_lines;
 pub(crate) mod cursor;
@@ -35,6 +37,9 @@ pub(crate) mod stream;
 
 /// A reader that takes nothing for this long no longer makes the child wait.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// The first answers of a child: to `initialize`, and perhaps to a `ping` before it.
+const LOOKS: u8 = 2;
 
 /// Why a link ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +96,8 @@ pub(crate) struct Link<R> {
     heard: AtomicBool,
     /// The child may write several messages in an array (2025-03-26).
     takes_batches: AtomicBool,
+    /// How many of its first answers are still looked at for its revision.
+    looks: AtomicU8,
     watch: OnceLock<Watch>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -104,6 +111,7 @@ impl<R: Route> Link<R> {
             end: watch::Sender::new(None),
             heard: AtomicBool::new(false),
             takes_batches: AtomicBool::new(false),
+            looks: AtomicU8::new(LOOKS),
             watch: OnceLock::new(),
             metrics,
         }
@@ -118,9 +126,14 @@ impl<R: Route> Link<R> {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// The child's revision has batches: an array is the messages in it.
-    pub(crate) fn take_batches(&self) {
-        self.takes_batches.store(true, Ordering::Relaxed);
+    /// One of the child's first answers, perhaps that to `initialize`: what comes right behind it may be a batch.
+    fn look_for_revision(&self, answer: &[u8], envelope: &Envelope) {
+        self.looks.fetch_sub(1, Ordering::Relaxed);
+        let date = envelope.result.and_then(|result| object::member(result.of(answer), "protocolVersion"));
+        let date = date.and_then(|date| object::string(date.value));
+        if date.as_deref().and_then(Revision::parse).is_some_and(Revision::has_batches) {
+            self.takes_batches.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Does something under the lock, and after it what came of that.
@@ -169,6 +182,9 @@ impl<R: Route> Link<R> {
         match jsonrpc::read(text) {
             Ok(envelope) => {
                 self.metrics.message_to_client_counted(envelope.kind);
+                if envelope.kind == Kind::Answer && self.looks.load(Ordering::Relaxed) > 0 {
+                    self.look_for_revision(text, &envelope);
+                }
                 lines.push(Some((text, envelope)));
             }
             Err(fault) => bad_lines.add_unreadable(&self.metrics, text, &fault),

@@ -196,7 +196,14 @@ impl Pool {
     /// No child takes another call; each ends with its last one.
     pub(crate) fn retire_all(&self) {
         self.legacy.all().iter().for_each(|member| member.retire());
-        self.modern.all().iter().for_each(|member| member.retire());
+        self.refuses_listens.store(false, Ordering::Relaxed);
+        for member in self.modern.all() {
+            member.retire();
+            // Who listens comes back, to another.
+            member
+                .link
+                .with(|state, effects| state.route(effects, |router, _, out| router.end_listens("the server is replaced", out)));
+        }
         for member in self.shared.all() {
             member.retire();
             // Who uses it looks for another.
@@ -262,7 +269,9 @@ impl Pool {
         self.is_draining.store(true, Ordering::Relaxed);
         self.starter.spares.close();
         for member in self.modern.all() {
-            member.link.with(|state, effects| state.route(effects, |router, _, out| router.end_listens(out)));
+            member
+                .link
+                .with(|state, effects| state.route(effects, |router, _, out| router.end_listens("the gateway stops", out)));
         }
         for member in self.legacy.all() {
             member.link.with(|state, effects| state.route(effects, |router, _, out| router.give_up(Instant::now(), out)));

@@ -75,14 +75,11 @@ impl Pool {
             Own::Error(error) => return Err(NoChild::OtherEra(format!("it refused initialize: {}", shown(&error)))),
             Own::Nothing => return Err(self.failed("no answer to initialize within --initialize-timeout")),
         };
-        let Some(revision) = discover::revision_of(&result) else {
+        if discover::revision_of(&result).is_none() {
             return Err(NoChild::OtherEra(format!(
                 "it answered initialize with a revision that nobody knows: {}",
                 shown(&result)
             )));
-        };
-        if revision.has_batches() {
-            link.take_batches();
         }
         let facts = Facts::of(&result);
         link.with(|state, _| learn(&mut state.router, &facts));

@@ -66,9 +66,6 @@ impl Session {
     }
 
     pub(crate) fn agree_on(&self, revision: Option<Revision>) {
-        if let (Behind::Own(link), Some(true)) = (&self.behind, revision.map(Revision::has_batches)) {
-            link.take_batches();
-        }
         let _ = self.revision.set(revision);
     }
 

@@ -146,7 +146,7 @@ impl Bench {
 
     fn stop(&mut self) -> Vec<Routed> {
         let mut out = Vec::new();
-        self.router.end_listens(&mut out);
+        self.router.end_listens("the gateway stops", &mut out);
         out
     }
 
