@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Http;
 use super::body::{Body, Events, KEEP_ALIVE};
-use super::post::{not_opened, refused};
+use super::post::{not_opened, refused, refuser};
 use super::refusal::{Refusal, Refused};
 use super::reply;
 use crate::link::EndReason;
@@ -172,7 +172,7 @@ pub(super) async fn take(
         } else if http.shutdown.is_draining() {
             session.say(Refusal::Draining.about(id).message().into());
         } else {
-            let refuse = |why, id: &[u8]| refused(http, why).about(Some(id)).message();
+            let refuse = refuser(http);
             let called = session.call(text, envelope, Way::Standing, Carries::Events, None, &refuse).await;
             called.map_err(|why| refused(http, why).about(id))?;
         }

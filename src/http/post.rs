@@ -19,12 +19,12 @@ use crate::link::NotPosted;
 use crate::link::cursor::First;
 use crate::link::reader::Reader;
 use crate::link::route::Carries;
-use crate::pool::NotTaken;
+use crate::pool::{NotTaken, Pool};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{self, Envelope, INTERNAL_ERROR, Kind};
 use crate::protocol::revision::Revision;
 use crate::server::NotOpened;
-use crate::session::{Session, Way};
+use crate::session::{Refuse, Session, Way};
 
 /// How long a quick answer is waited for before an event stream is begun.
 const JSON_PATIENCE: Duration = Duration::from_millis(100);
@@ -110,7 +110,7 @@ pub(crate) async fn ask(
     }
     let span = debug_span!("call", session = session.id.short(), method = %posted.envelope.method_name(&posted.text));
     let asked = async {
-        let refuse = |why, id: &[u8]| refused(http, why).about(Some(id)).message();
+        let refuse = refuser(http);
         let taken = session.call(&posted.text, &posted.envelope, Way::Own, carries(http), cut, &refuse).await;
         match taken.map_err(|why| refused(http, why).about(id))? {
             Some(reader) => answered(http, session, reader, posted, http.response).await,
@@ -131,8 +131,8 @@ pub(crate) async fn batch(
     if has_request && http.shutdown.is_draining() {
         return Err(Refusal::Draining.into());
     }
-    let refuse = |why, id: &[u8]| refused(http, why).about(Some(id)).message();
-    let taken = session.batch(items, carries(http), cut, &refuse).await.map_err(|why| refused(http, why))?;
+    let refuse = refuser(http);
+    let taken = session.batch(items, carries(http), cut, &refuse).map_err(|why| refused(http, why))?;
     match taken {
         None => Ok(reply::accepted(session)),
         Some(mut reader) if http.response == Response::Json => {
@@ -200,8 +200,18 @@ fn carries(http: &Http) -> Carries {
 
 /// Why a session's request was turned away.
 pub(super) fn refused(http: &Http, why: NotTaken) -> Refusal {
+    refused_by(&http.server.pool, why)
+}
+
+fn refused_by(pool: &Pool, why: NotTaken) -> Refusal {
     match why {
         NotTaken::NotPosted(NotPosted::Ended) => Refusal::NoSuchSession,
-        why => refusal::not_taken(&http.server.pool, why),
+        why => refusal::not_taken(pool, why),
     }
+}
+
+/// How a request is refused whose answer shares its stream.
+pub(super) fn refuser(http: &Http) -> Refuse {
+    let pool = Arc::clone(&http.server.pool);
+    Arc::new(move |why, id| refused_by(&pool, why).about(Some(id)).message())
 }

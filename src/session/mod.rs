@@ -78,7 +78,7 @@ impl Session {
         way: Way,
         carries: Carries,
         cut: Option<Arc<Notify>>,
-        refuse: Refuse<'_>,
+        refuse: &Refuse,
     ) -> Result<Option<Reader>, NotTaken> {
         match &self.behind {
             Behind::Own(link) if way == Way::Standing => {
@@ -93,16 +93,16 @@ impl Session {
     }
 
     /// Messages of the client that came together; the reader gets the answers, if any are to come.
-    pub(crate) async fn batch(
+    pub(crate) fn batch(
         &self,
         items: &[(Bytes, Envelope)],
         carries: Carries,
         cut: Option<Arc<Notify>>,
-        refuse: Refuse<'_>,
+        refuse: &Refuse,
     ) -> Result<Option<Reader>, NotTaken> {
         match &self.behind {
             Behind::Own(link) => batch_own(link, items, carries, cut).map_err(NotTaken::from),
-            Behind::Shared(bridged) => bridged.batch(items, carries, cut, refuse).await,
+            Behind::Shared(bridged) => bridged.batch(items, carries, cut, refuse),
         }
     }
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::Bridged;
-use super::seat::Standing;
+use super::seat::{Order, Standing};
 use crate::bridge::subscriptions::{MAX_URIS, Subject, without_subscription};
 use crate::link::reader::Reader;
 use crate::protocol::jsonrpc::{self, Kind, METHOD_NOT_FOUND};
@@ -36,7 +36,7 @@ impl Bridged {
     /// Opens the session's first subscription, if the child has anything to tell.
     pub(super) async fn listen_first(self: &Arc<Self>) {
         let changing = self.listening.lock().await;
-        if self.lock().standing.is_some() || !self.hears_changes() {
+        if self.lock().standing.is_some() || !self.hears_changes() || self.pool.refuses_listens() {
             return;
         }
         let uris = self.lock().uris.clone();
@@ -102,6 +102,8 @@ impl Bridged {
         }
         let filter = json!(filter).to_string();
         let text = self.speaker.own_request("0", "subscriptions/listen", &[("notifications", filter.as_bytes())]);
+        // What the one before tells from here on waits, so that what both tell is told once.
+        let held = Held::new(self);
         let mut reader = self.ask_text(&text, Ask::Listen, None, false).await.map_err(|_| NotHeard::Lost)?;
         let first = timeout(ACKNOWLEDGE, reader.event()).await.ok().flatten().ok_or(NotHeard::Lost)?;
         let envelope = jsonrpc::read(&first).map_err(|_| NotHeard::Lost)?;
@@ -120,12 +122,13 @@ impl Bridged {
             heard.map(|heard| object::elements(heard.value).into_iter().filter_map(object::string).collect()).unwrap_or_default();
         self.lock().uris = uris.intersection(&heard).cloned().collect();
         // Ends with the session, or when another takes its place: then the child hears that nobody listens.
-        self.stand(|session, before, number, stop| session.hear(before, number, stop, reader));
+        self.stand(|session, before, orders| session.hear(before, orders, reader));
+        drop(held);
         Ok(heard)
     }
 
     /// Puts a task in the place of the one that stands for the session.
-    pub(super) fn stand<F>(self: &Arc<Self>, task: impl FnOnce(Arc<Self>, Option<Standing>, u64, oneshot::Receiver<()>) -> F)
+    pub(super) fn stand<F>(self: &Arc<Self>, task: impl FnOnce(Arc<Self>, Option<Standing>, Orders) -> F)
     where
         F: Future<Output = Vec<Bytes>> + Send + 'static,
     {
@@ -134,38 +137,43 @@ impl Bridged {
             return;
         }
         seat.standings += 1;
-        let (stop, stopped) = oneshot::channel();
+        let (order, ordered) = watch::channel(Order::GoOn);
         let before = seat.standing.take();
-        let task = tokio::spawn(task(Arc::clone(self), before, seat.standings, stopped));
-        seat.standing = Some(Standing { stop, task });
+        let task = tokio::spawn(task(Arc::clone(self), before, Orders { number: seat.standings, ordered }));
+        seat.standing = Some(Standing { order, task });
     }
 
     /// Hands on what a subscription brings until it ends, and opens another then; or until another takes its place: what it
     /// handed on last is given to that one, which may have it too.
-    async fn hear(
-        self: Arc<Self>,
-        before: Option<Standing>,
-        number: u64,
-        mut stop: oneshot::Receiver<()>,
-        mut reader: Reader,
-    ) -> Vec<Bytes> {
+    async fn hear(self: Arc<Self>, before: Option<Standing>, mut orders: Orders, mut reader: Reader) -> Vec<Bytes> {
         let mut told = match before {
             Some(before) => {
-                let _ = before.stop.send(()); // it may have ended by itself
+                before.order.send_replace(Order::Stop);
                 before.task.await.unwrap_or_default()
             }
             None => Vec::new(),
         };
         loop {
-            let line = match timeout(Duration::ZERO, reader.event()).await {
-                Ok(line) => line,
-                Err(_) => {
-                    told.clear(); // what comes later is news
-                    tokio::select! {
-                        line = reader.event() => line,
-                        _ = &mut stop => return self.last_words(&mut reader).await,
+            let order = *orders.ordered.borrow_and_update();
+            let line = match order {
+                Order::Stop => return self.last_words(&mut reader).await,
+                Order::Hold => {
+                    if orders.ordered.changed().await.is_err() {
+                        return Vec::new();
                     }
+                    continue;
                 }
+                Order::GoOn => match timeout(Duration::ZERO, reader.event()).await {
+                    Ok(line) => line,
+                    Err(_) => {
+                        told.clear(); // what comes later is news
+                        tokio::select! {
+                            biased;
+                            changed = orders.ordered.changed() => if changed.is_ok() { continue } else { break },
+                            line = reader.event() => line,
+                        }
+                    }
+                },
             };
             let Some(line) = line.as_deref().and_then(frame) else { break };
             match told.iter().position(|other| *other == line) {
@@ -173,7 +181,7 @@ impl Bridged {
                 None => self.tell_client(line),
             }
         }
-        if self.lock().standings == number {
+        if self.lock().standings == orders.number {
             self.listen_again();
         }
         Vec::new()
@@ -196,13 +204,13 @@ impl Bridged {
 
     /// Opens a subscription in the place of one that ended, later if need be, and tells the client that anything may have changed.
     fn listen_again(self: &Arc<Self>) {
-        self.stand(|session, _, _, mut stop| async move {
+        self.stand(|session, _, mut orders| async move {
             let session = Arc::downgrade(&session);
             let mut pause = AGAIN;
             loop {
                 tokio::select! {
                     () = sleep(pause) => {}
-                    _ = &mut stop => break,
+                    _ = orders.ordered.wait_for(|order| *order == Order::Stop) => break,
                 }
                 pause = (2 * pause).min(AGAIN_AT_MOST);
                 let Some(session) = session.upgrade() else { break };
@@ -236,4 +244,32 @@ impl Bridged {
 fn frame(line: &[u8]) -> Option<Bytes> {
     let is_frame = jsonrpc::read(line).is_ok_and(|envelope| envelope.kind == Kind::Notification);
     is_frame.then(|| without_subscription(line).into())
+}
+
+/// What a task that stands for a session is told, and which of them it is.
+pub(super) struct Orders {
+    pub(super) number: u64,
+    ordered: watch::Receiver<Order>,
+}
+
+/// Who stands for the session waits for as long as this is held; after it, or in its place another, goes on.
+struct Held<'a>(&'a Bridged, u64);
+
+impl Held<'_> {
+    fn new(session: &Bridged) -> Held<'_> {
+        let seat = session.lock();
+        if let Some(standing) = &seat.standing {
+            standing.order.send_replace(Order::Hold);
+        }
+        Held(session, seat.standings)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let seat = self.0.lock();
+        if let Some(standing) = seat.standing.as_ref().filter(|_| seat.standings == self.1) {
+            standing.order.send_replace(Order::GoOn);
+        }
+    }
 }

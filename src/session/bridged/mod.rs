@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
 use tokio::time::Instant;
 
+pub(crate) use self::calls::Refuse;
 use self::seat::Seat;
 pub(crate) use self::seat::Way;
 use crate::bridge::discover::Facts;
@@ -22,12 +23,13 @@ use crate::link::route::Carries;
 use crate::link::stream::EventKind;
 use crate::link::{EndReason, NotPosted, Tick};
 use crate::metrics::Metrics;
-use crate::pool::{NoChild, NotTaken, Pool};
+use crate::pool::Pool;
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::revision::Revision;
 use crate::protocol::sse::{EventId, StreamId};
 
+mod calls;
 mod listening;
 mod modern;
 mod seat;
@@ -77,9 +79,6 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// How a request whose answer shares its stream is refused: the message.
-pub(crate) type Refuse<'a> = &'a (dyn Fn(NotTaken, &[u8]) -> Vec<u8> + Send + Sync);
-
 impl Bridged {
     pub(crate) fn new(parts: Parts) -> Arc<Bridged> {
         let Parts { pool, principal, speaker, backend, hears, facts, log, max_calls, question_timeout, metrics } = parts;
@@ -113,91 +112,11 @@ impl Bridged {
         Ok(cursor.map(|cursor| Reader::new(self.arc(), cursor)))
     }
 
-    /// A request; the reader gets what comes of it, where it has a stream of its own.
-    pub(crate) async fn call(
-        self: &Arc<Self>,
-        text: &Bytes,
-        envelope: &Envelope,
-        way: Way,
-        carries: Carries,
-        cut: Option<Arc<Notify>>,
-        refuse: Refuse<'_>,
-    ) -> Result<Option<Reader>, NotTaken> {
-        let id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
-        let (call, cursor) = self.with(|seat, _| {
-            let now = Instant::now();
-            seat.admit(1, now)?;
-            Ok::<_, NotPosted>(seat.begin(id, way, carries, cut, now))
-        })?;
-        let mut begun = Begun { session: self, way, calls: vec![(call, id.to_vec())] };
-        let reader = cursor.map(|cursor| Reader::new(self.arc(), cursor));
-        match self.send(call, text, envelope).await {
-            Ok(()) => {}
-            Err(NotTaken::NotPosted(NotPosted::Ended) | NotTaken::ChildLost) => self.fail(call, id, LOST),
-            Err(why) if way == Way::Own => {
-                if matches!(why, NotTaken::NoChild(NoChild::OtherEra(_))) {
-                    self.end(EndReason::EraChanged); // the client opens another, in front of what the server is now
-                }
-                return Err(why);
-            }
-            Err(why) => self.answer(call, refuse(why, id)),
-        }
-        begun.next_done();
-        Ok(reader)
-    }
-
-    /// Messages that came together (2025-03-26, Transports, Sending Messages to the Server): the reader gets the answers.
-    pub(crate) async fn batch(
-        self: &Arc<Self>,
-        items: &[(Bytes, Envelope)],
-        carries: Carries,
-        cut: Option<Arc<Notify>>,
-        refuse: Refuse<'_>,
-    ) -> Result<Option<Reader>, NotTaken> {
-        let is_request = |item: &&(Bytes, Envelope)| item.1.kind == Kind::Request;
-        let id = |item: &(Bytes, Envelope)| item.1.id.map_or_else(|| b"null".to_vec(), |id| id.of(&item.0).to_vec());
-        let (cursor, way, mut calls) = self.with(|seat, _| {
-            let now = Instant::now();
-            let requests: Vec<&(Bytes, Envelope)> = items.iter().filter(is_request).collect();
-            seat.admit(requests.len(), now)?;
-            let cursor = (!requests.is_empty()).then(|| seat.log.open(b"null", cut, now));
-            let way = cursor.as_ref().map_or(Way::Standing, |cursor| Way::Batch(cursor.stream));
-            let begin = |item: &&(Bytes, Envelope)| (seat.begin(&id(item), way, carries, None, now).0, id(item));
-            let calls: Vec<(u64, Vec<u8>)> = requests.iter().map(begin).collect();
-            Ok::<_, NotPosted>((cursor, way, calls))
-        })?;
-        let reader = cursor.map(|cursor| Reader::new(self.arc(), cursor));
-        calls.reverse();
-        let mut begun = Begun { session: self, way, calls };
-        for (text, envelope) in items {
-            match begun.calls.last().cloned() {
-                Some((call, id)) if envelope.kind == Kind::Request => {
-                    match self.send(call, text, envelope).await {
-                        Ok(()) => {}
-                        Err(NotTaken::NotPosted(NotPosted::Ended) | NotTaken::ChildLost) => self.fail(call, &id, LOST),
-                        Err(why) => self.answer(call, refuse(why, &id)),
-                    }
-                    begun.next_done();
-                }
-                _ => self.tell(text, envelope)?,
-            }
-        }
-        Ok(reader)
-    }
-
     /// Puts a message on the GET stream.
     pub(crate) fn say(&self, message: Bytes) {
         self.with(|seat, effects| {
             seat.log.append(StreamId::GET, EventKind::Reply, message, effects);
         });
-    }
-
-    /// Gives a call to whoever works on it.
-    async fn send(self: &Arc<Self>, call: u64, text: &Bytes, envelope: &Envelope) -> Result<(), NotTaken> {
-        match self.backend {
-            Backend::Modern => self.send_modern(call, text, envelope).await,
-            Backend::Legacy(revision) => self.send_shared(call, text, envelope, revision).await,
-        }
     }
 
     /// A notification, or an answer to a question.
@@ -293,13 +212,6 @@ impl Bridged {
         Ok(())
     }
 
-    /// Does something for a call; it ends when the call does.
-    fn spawn(&self, call: u64, work: impl Future<Output = ()> + Send + 'static) {
-        let mut seat = self.lock();
-        let task = tokio::spawn(work);
-        seat.assign(call, task.abort_handle());
-    }
-
     fn answer(&self, call: u64, line: Vec<u8>) {
         if !self.with(|seat, effects| seat.answer(call, line.into(), effects)) {
             self.metrics.drop_counted("answer_without_call");
@@ -328,32 +240,6 @@ impl Bridged {
 }
 
 const LOST: &str = "the server ended before it got the call";
-
-/// Calls that nobody works on yet. If their client leaves before somebody does, one with a stream of its own is taken back, and the
-/// others, whose client listens elsewhere, are answered.
-struct Begun<'a> {
-    session: &'a Bridged,
-    way: Way,
-    /// With their ids, the next one last.
-    calls: Vec<(u64, Vec<u8>)>,
-}
-
-impl Begun<'_> {
-    fn next_done(&mut self) {
-        self.calls.pop();
-    }
-}
-
-impl Drop for Begun<'_> {
-    fn drop(&mut self) {
-        for (call, id) in std::mem::take(&mut self.calls).into_iter().rev() {
-            match self.way {
-                Way::Own => self.session.with(|seat, effects| seat.take_back(call, effects)),
-                Way::Standing | Way::Batch(_) => self.session.fail(call, &id, LOST),
-            }
-        }
-    }
-}
 
 impl Source for Bridged {
     fn with_log(&self, act: &mut dyn FnMut(&mut Log)) {

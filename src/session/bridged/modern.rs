@@ -9,13 +9,14 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::calls::Sent;
 use super::seat::Said;
 use super::{Bridged, LOST};
 use crate::bridge::legacy_on_modern::Retry;
 use crate::bridge::legacy_on_modern::questions::{self, Round};
 use crate::bridge::legacy_on_modern::results;
 use crate::bridge::subject::Subject;
-use crate::bridge::{Asked, OfSession};
+use crate::bridge::{Asked as PoolAsked, OfSession};
 use crate::link::NotPosted;
 use crate::link::reader::Reader;
 use crate::pool::NotTaken;
@@ -34,6 +35,12 @@ struct Work {
     ask: Ask,
 }
 
+/// A request that a child has.
+pub(super) struct Asked {
+    work: Work,
+    reader: Reader,
+}
+
 impl Work {
     fn id(&self) -> &[u8] {
         self.envelope.id.map_or(&b"null"[..], |id| id.of(&self.text))
@@ -48,32 +55,27 @@ impl Work {
 
 impl Bridged {
     /// Gives a call to a modern child, or answers it.
-    pub(super) async fn send_modern(self: &Arc<Self>, call: u64, text: &Bytes, envelope: &Envelope) -> Result<(), NotTaken> {
+    pub(super) async fn send_modern(&self, call: u64, text: &Bytes, envelope: &Envelope) -> Result<Sent, NotTaken> {
         let ask = Ask::of(text, envelope);
         let id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
         if let Some(answer) = self.answered_here(ask, text, envelope, id) {
             self.answer(call, answer);
-            return Ok(());
+            return Ok(Sent::Answered);
         }
         let is_subscribe = envelope.is_method(text, "resources/subscribe");
         if is_subscribe || envelope.is_method(text, "resources/unsubscribe") {
             let uri = envelope.params.and_then(|params| object::member(params.of(text), "uri"));
-            let Some(uri) = uri.and_then(|uri| object::string(uri.value)) else {
-                self.answer(call, jsonrpc::error(Some(id), jsonrpc::INVALID_PARAMS, "params.uri must be a string", None));
-                return Ok(());
-            };
-            let (session, id) = (Arc::clone(self), id.to_vec());
-            self.spawn(call, async move {
-                let answer = session.subscribe(&id, uri, is_subscribe).await;
-                session.answer(call, answer);
+            return Ok(match uri.and_then(|uri| object::string(uri.value)) {
+                Some(uri) => Sent::Subscription(uri, is_subscribe),
+                None => {
+                    self.answer(call, jsonrpc::error(Some(id), jsonrpc::INVALID_PARAMS, "params.uri must be a string", None));
+                    Sent::Answered
+                }
             });
-            return Ok(());
         }
         let work = Work { call, text: text.clone(), envelope: *envelope, ask };
         let reader = self.ask(&work, None).await?;
-        let session = Arc::clone(self);
-        self.spawn(call, async move { session.work(work, reader).await });
-        Ok(())
+        Ok(Sent::Modern(Box::new(Asked { work, reader })))
     }
 
     /// What needs no child, or must not reach one.
@@ -143,7 +145,7 @@ impl Bridged {
         // The client's text could be read, so this can: it differs in members of an object only. Nested too deep it may be.
         let Ok(envelope) = jsonrpc::read(text) else { return Err(NotTaken::BadAnswer("is nested too deep")) };
         let id = envelope.id.unwrap_or_default();
-        let asked = Asked {
+        let asked = PoolAsked {
             text,
             id: (id, id.of(text)),
             token: envelope.asked_token,
@@ -157,7 +159,8 @@ impl Bridged {
     }
 
     /// Works on a call until it is answered.
-    async fn work(self: Arc<Self>, work: Work, mut reader: Reader) {
+    pub(super) async fn work(&self, asked: Asked) {
+        let Asked { work, mut reader } = asked;
         let mut elicitations = Vec::new();
         for round in 0.. {
             let Some((answer, envelope)) = self.relay(&work, &mut reader).await else {

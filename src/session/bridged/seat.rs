@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
@@ -64,10 +64,19 @@ struct Question {
 
 /// Who reads what children tell that is about no call.
 pub(super) struct Standing {
-    /// Tells it that another takes its place.
-    pub(super) stop: oneshot::Sender<()>,
+    pub(super) order: watch::Sender<Order>,
     /// What it handed on last, once it has stopped.
     pub(super) task: JoinHandle<Vec<Bytes>>,
+}
+
+/// What it is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    GoOn,
+    /// Another may take its place.
+    Hold,
+    /// Another has.
+    Stop,
 }
 
 pub(super) struct Seat {
@@ -166,13 +175,15 @@ impl Seat {
         self.calls.len()
     }
 
-    /// A request that was not taken after all, and is refused elsewhere.
-    pub(super) fn take_back(&mut self, call: u64, effects: &mut Effects) {
-        if let Some(call) = self.calls.remove(&call)
-            && call.way == Way::Own
-        {
+    /// A request that was not taken after all, and is refused elsewhere; `false` if it shares its stream, and must be answered there.
+    pub(super) fn take_back(&mut self, call: u64, effects: &mut Effects) -> bool {
+        if self.calls.get(&call).is_some_and(|call| call.way != Way::Own) {
+            return false;
+        }
+        if let Some(call) = self.calls.remove(&call) {
             self.log.end(call.stream, effects);
         }
+        true
     }
 
     /// What comes of a call before its answer.

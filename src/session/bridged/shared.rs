@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::calls::Sent;
 use super::seat::Said;
 use super::{Bridged, LOST};
 use crate::bridge::legacy_on_legacy::Sitter;
@@ -35,6 +36,15 @@ struct Work {
     is_newer: bool,
 }
 
+/// A request that the shared child has.
+pub(super) struct Shared {
+    work: Work,
+    reader: Reader,
+    seated: Seated,
+    /// The resource that it subscribes to.
+    subscribes: Option<String>,
+}
+
 impl Bridged {
     /// Gives a call to the shared child, or answers it.
     pub(super) async fn send_shared(
@@ -43,31 +53,31 @@ impl Bridged {
         text: &Bytes,
         envelope: &Envelope,
         revision: Revision,
-    ) -> Result<(), NotTaken> {
+    ) -> Result<Sent, NotTaken> {
         let ask = Ask::of(text, envelope);
         let id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
         let param = |name| envelope.params.and_then(|params| object::member(params.of(text), name));
         let refused = |code, why| jsonrpc::error(Some(id), code, why, None);
         if envelope.is_method(text, "ping") {
             self.answer(call, jsonrpc::result(id, b"{}"));
-            return Ok(());
+            return Ok(Sent::Answered);
         }
         // One client's tasks are not for others to see, and the child does not know them apart.
         let is_unheard = !self.hears && envelope.is_method(text, "resources/subscribe");
         let sets_level = envelope.is_method(text, "logging/setLevel");
         if ask == Ask::Tasks || is_unheard || sets_level && !self.facts.declares(&["logging"]) {
             self.answer(call, refused(jsonrpc::METHOD_NOT_FOUND, "Method not found"));
-            return Ok(());
+            return Ok(Sent::Answered);
         }
         if sets_level {
             let Some(level) = param("level").and_then(|level| Level::parse(level.value)) else {
                 self.answer(call, refused(jsonrpc::INVALID_PARAMS, "params.level must be a log level"));
-                return Ok(());
+                return Ok(Sent::Answered);
             };
             self.lock().level = Some(level);
             self.seated().await?.set_level(self.number, level);
             self.answer(call, jsonrpc::result(id, b"{}"));
-            return Ok(());
+            return Ok(Sent::Answered);
         }
         let uri = || param("uri").and_then(|uri| object::string(uri.value));
         if envelope.is_method(text, "resources/unsubscribe")
@@ -76,7 +86,7 @@ impl Bridged {
             self.lock().subscribes_no_more(&uri);
             if self.seated().await?.keeps(self.number, &uri) {
                 self.answer(call, jsonrpc::result(id, b"{}"));
-                return Ok(());
+                return Ok(Sent::Answered);
             }
         }
         let subscribes = envelope.is_method(text, "resources/subscribe").then(uri).flatten();
@@ -84,7 +94,7 @@ impl Bridged {
             && !self.lock().begin_subscribing(uri, call)
         {
             self.answer(call, refused(jsonrpc::INVALID_PARAMS, "at most 1024 resources can be subscribed to"));
-            return Ok(());
+            return Ok(Sent::Answered);
         }
         let without_task = (ask == Ask::CallTool && param("task").is_some()).then(|| without_task(text));
         let text = without_task.as_deref().unwrap_or(text);
@@ -101,9 +111,7 @@ impl Bridged {
         let carries = self.lock().carries_of(call);
         let (reader, seated) =
             self.pool.ask_shared(&self.principal, &self.sitter(), self.hears, (text, &envelope), carries, heard).await?;
-        let session = Arc::clone(self);
-        self.spawn(call, async move { session.follow(work, reader, seated, subscribes).await });
-        Ok(())
+        Ok(Sent::Shared(Box::new(Shared { work, reader, seated, subscribes })))
     }
 
     /// A notification of the client, other than a cancellation. What concerns others too goes no further.
@@ -150,7 +158,7 @@ impl Bridged {
         if self.lock().standings > 0 {
             self.everything_may_have_changed();
         }
-        self.stand(move |session, before, number, _| async move {
+        self.stand(move |session, before, orders| async move {
             before.iter().for_each(|before| before.task.abort());
             let session = Arc::downgrade(&session);
             while let Some(line) = reader.event().await {
@@ -160,7 +168,7 @@ impl Bridged {
             drop(reader);
             while let Some(next) = session.upgrade().map(|session| session.pool.next_shared(started)) {
                 started = next.await;
-                let Some(session) = session.upgrade().filter(|session| session.lock().standings == number) else { break };
+                let Some(session) = session.upgrade().filter(|session| session.lock().standings == orders.number) else { break };
                 // A task of its own: it puts another in the place of this one.
                 let _ = tokio::spawn(async move { session.seated().await.map(drop) }).await;
             }
@@ -176,7 +184,8 @@ impl Bridged {
     }
 
     /// Hands on what comes of a call until it is answered, and the client's answers to what it is asked.
-    async fn follow(self: Arc<Self>, work: Work, mut reader: Reader, seated: Seated, subscribes: Option<String>) {
+    pub(super) async fn follow(&self, shared: Shared) {
+        let Shared { work, mut reader, seated, subscribes } = shared;
         let (answers, mut answered) = mpsc::channel::<(usize, Bytes)>(MAX_QUESTIONS);
         // What the child asked and is not answered: its ids, and ours.
         let mut asked: HashMap<usize, (Vec<u8>, u64)> = HashMap::new();
