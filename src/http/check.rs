@@ -273,7 +273,11 @@ fn batch(http: &Http, fields: &HeaderMap, text: &Bytes) -> Result<Call, Refused>
     }
     Ok(match session {
         Some(session) => Call::Batch(session, items),
-        None => Call::Once(spoken, items, true),
+        None => {
+            // What could only be about another request is nobody's.
+            items.retain(|(_, envelope)| envelope.kind == Kind::Request);
+            if items.is_empty() { Call::Ignore } else { Call::Once(spoken, items, true) }
+        }
     })
 }
 
@@ -309,6 +313,9 @@ fn old_messages(doors: &Doors, query: Option<&str>, fields: &HeaderMap, text: &B
         if envelope.has_claim || envelope::is_modern(fields) {
             let why = "this transport is of 2024-11-05: clients of 2026-07-28 use the endpoint itself";
             return Err(Refusal::Misplaced(why).about(envelope.id.map(|id| id.of(one))));
+        }
+        if is_batch && envelope.method(one) == Method::Initialize {
+            return Err(Refusal::Misplaced("initialize must not be part of a batch").into());
         }
         items.push((text.slice_ref(one), envelope));
     }

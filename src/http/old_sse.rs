@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response as HttpResponse, StatusCode};
@@ -53,6 +54,9 @@ enum State {
     Open(Arc<Session>),
 }
 
+/// How often a stream whose session is being opened looks whether it is still.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// What a stream is told by whoever takes its client's messages.
 enum Event {
     Message(Bytes),
@@ -88,6 +92,10 @@ impl Door {
             State::Open(session) => Some(Arc::clone(session)),
             _ => None,
         }
+    }
+
+    fn is_new(&self) -> bool {
+        matches!(*self.state(), State::New)
     }
 
     /// Whether the session may be opened now: it is not open, and nobody opens it.
@@ -254,9 +262,7 @@ impl Stream {
                     self.events = Some(Events::new(reader.without_ids(), None, None, active));
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Pending if self.until.as_mut().poll(cx).is_ready() || self.stopping.as_mut().poll(cx).is_ready() => {
-                    return Poll::Ready(None);
-                }
+                Poll::Pending if self.is_over(cx) => return Poll::Ready(None),
                 Poll::Pending => {
                     if self.keep_alive.as_mut().poll(cx).is_pending() {
                         return Poll::Pending;
@@ -266,6 +272,23 @@ impl Stream {
                 }
             }
         }
+    }
+}
+
+impl Stream {
+    /// Whether a stream without a session ends: its client does not open one, or the gateway stops.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.until.as_mut().poll(cx).is_ready() {
+            if self.door.is_new() {
+                return true;
+            }
+            // Who opens it has a time of its own.
+            self.until.as_mut().reset(Instant::now() + LOOK_AGAIN);
+            if self.until.as_mut().poll(cx).is_ready() {
+                return true;
+            }
+        }
+        self.stopping.as_mut().poll(cx).is_ready()
     }
 }
 

@@ -353,5 +353,11 @@ pub(crate) fn cancellation(number: u64, reason: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// The message that takes a request back that a client has not answered; its id is a token.
+pub(crate) fn withdrawal(id: &[u8], reason: &str) -> Vec<u8> {
+    let params = [br#"{"requestId":"#, id, format!(",\"reason\":\"{reason}\"}}").as_bytes()].concat();
+    [br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":"#, params.as_slice(), b"}"].concat()
+}
+
 #[cfg(test)]
 mod tests;

@@ -295,6 +295,9 @@ impl Route for Router {
                 let text = "the client did not answer in time (--question-timeout)";
                 out.push(Routed::Expired("question"));
                 out.push(Routed::ToChild(jsonrpc::refusal(&question.id, jsonrpc::INTERNAL_ERROR, text)));
+                // 2025-11-25, Lifecycle, Timeouts: who asked tells that it no longer waits.
+                let withdrawal = jsonrpc::withdrawal(&question.id, "nobody answered in time");
+                out.push(Routed::Event(question.stream, EventKind::Notification, withdrawal));
             }
             keep
         });

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 pub(crate) use self::hello::initialize_result;
 use self::questions::Question;
 pub(crate) use self::seats::Sitter;
-use self::seats::{Seat, has_wish, resource};
+use self::seats::{Seat, Wish, has_wish, resource};
 use super::Patience;
 use super::capabilities::Declared;
 use super::subscriptions::covers;
@@ -52,8 +52,8 @@ pub(crate) struct LegacyOnLegacy {
     /// How many calls each session has in the child.
     busy: HashMap<u64, usize>,
     questions: HashMap<Box<[u8]>, Question>,
-    /// Who wants to hear of a resource, and since which call.
-    wanted: HashMap<String, Vec<(u64, u64)>>,
+    /// Who wants to hear of a resource.
+    wanted: HashMap<String, Vec<Wish>>,
     /// The level that the child was told.
     level: Option<Level>,
     /// Requests of the gateway's own whose answers change nothing.
@@ -198,8 +198,8 @@ impl LegacyOnLegacy {
             // Another session, which took it as done, may have gone meanwhile.
             self.tell_resource("resources/unsubscribe", uri, out);
         }
-        if let (Some(uri), Some(_)) = (&call.subscribes, envelope.result) {
-            self.is_settled(call.session, uri);
+        if let (Some(uri), Some(_), Some(number)) = (&call.subscribes, envelope.result, number) {
+            self.is_settled(call.session, uri, number);
         }
         out.push(Routed::Event(call.stream, EventKind::Answer, splice(text, &mut [(id, &call.id)], b"")));
     }
@@ -312,6 +312,8 @@ impl Route for LegacyOnLegacy {
                 let text = "the client did not answer in time (--question-timeout)";
                 out.push(Routed::Expired("question"));
                 out.push(Routed::ToChild(jsonrpc::refusal(&question.id, jsonrpc::INTERNAL_ERROR, text)));
+                let withdrawal = jsonrpc::withdrawal(&question.id, "nobody answered in time");
+                out.push(Routed::Event(question.stream, EventKind::Notification, withdrawal));
             }
             keep
         });

@@ -30,6 +30,14 @@ pub(super) struct Seat {
     pub(super) level: Option<Level>,
 }
 
+/// A session's wish to hear of a resource.
+pub(super) struct Wish {
+    session: u64,
+    /// The call that it began with, and the newest that says it.
+    first: u64,
+    newest: u64,
+}
+
 impl LegacyOnLegacy {
     pub(crate) fn has_seat(&self, session: u64) -> bool {
         self.seats.contains_key(&session)
@@ -67,7 +75,7 @@ impl LegacyOnLegacy {
 
     /// Whether other sessions want to hear of a resource, so that the child must not hear that this one does not.
     pub(crate) fn is_wanted_by_others(&self, session: u64, uri: &str) -> bool {
-        self.wanted.get(uri).is_some_and(|wishes| wishes.iter().any(|(other, _)| *other != session))
+        self.wanted.get(uri).is_some_and(|wishes| wishes.iter().any(|wish| wish.session != session))
     }
 
     pub(super) fn is_wanted(&self, uri: &str) -> bool {
@@ -78,19 +86,19 @@ impl LegacyOnLegacy {
     pub(super) fn want(&mut self, session: u64, uri: &str, call: u64) -> bool {
         let wishes = self.wanted.entry(uri.to_owned()).or_default();
         let is_first = wishes.is_empty();
-        match wishes.iter_mut().find(|(own, _)| *own == session) {
-            Some((_, SETTLED)) => {}
-            Some((_, since)) => *since = call,
-            None => wishes.push((session, call)),
+        match wishes.iter_mut().find(|wish| wish.session == session) {
+            Some(wish) if wish.newest == SETTLED => {}
+            Some(wish) => wish.newest = call,
+            None => wishes.push(Wish { session, first: call, newest: call }),
         }
         is_first
     }
 
-    /// The child has taken a session's subscription.
-    pub(super) fn is_settled(&mut self, session: u64, uri: &str) {
-        let wish = self.wanted.get_mut(uri).and_then(|wishes| wishes.iter_mut().find(|(own, _)| *own == session));
-        if let Some((_, since)) = wish {
-            *since = SETTLED;
+    /// The child has taken a session's subscription by that call. One that was taken back since is none of this wish's.
+    pub(super) fn is_settled(&mut self, session: u64, uri: &str, call: u64) {
+        let wish = self.wanted.get_mut(uri).and_then(|wishes| wishes.iter_mut().find(|wish| wish.session == session));
+        if let Some(wish) = wish.filter(|wish| call >= wish.first) {
+            wish.newest = SETTLED;
         }
     }
 
@@ -98,7 +106,7 @@ impl LegacyOnLegacy {
     pub(crate) fn want_no_more(&mut self, session: u64, uri: &str, call: Option<u64>) -> bool {
         let Some(wishes) = self.wanted.get_mut(uri) else { return false };
         let before = wishes.len();
-        wishes.retain(|(own, since)| *own != session || call.is_some_and(|call| call != *since));
+        wishes.retain(|wish| wish.session != session || call.is_some_and(|call| call != wish.newest));
         let is_last = wishes.is_empty() && before > 0;
         if is_last {
             self.wanted.remove(uri);
@@ -147,8 +155,8 @@ impl LegacyOnLegacy {
     }
 }
 
-pub(super) fn has_wish(wishes: &[(u64, u64)], session: u64) -> bool {
-    wishes.iter().any(|(own, _)| *own == session)
+pub(super) fn has_wish(wishes: &[Wish], session: u64) -> bool {
+    wishes.iter().any(|wish| wish.session == session)
 }
 
 /// The `params` of a request about a resource.

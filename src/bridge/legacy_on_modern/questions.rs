@@ -145,9 +145,3 @@ pub(crate) fn elicitation_complete(elicitation: &str) -> Vec<u8> {
     let params = serde_json::json!({ "elicitationId": elicitation });
     format!(r#"{{"jsonrpc":"2.0","method":"notifications/elicitation/complete","params":{params}}}"#).into_bytes()
 }
-
-/// The client is told that a question need not be answered any more.
-pub(crate) fn withdrawal(id: u64, reason: &str) -> Vec<u8> {
-    let params = serde_json::json!({ "requestId": id, "reason": reason });
-    format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#).into_bytes()
-}

@@ -198,18 +198,36 @@ impl Bridged {
         self.with(|seat, effects| seat.end(message, &data, effects));
     }
 
-    /// Does something for a notification that may have to wait for a child.
-    fn tell_later(self: &Arc<Self>, work: impl Future<Output = bool> + Send + 'static) -> Result<(), NotPosted> {
-        self.lock().begin_telling()?;
-        let session = Arc::clone(self);
-        // Ends by itself: within the time that a start may take.
-        drop(tokio::spawn(async move {
-            if !work.await {
-                session.metrics.messages_lost.inc();
+    /// Tells the children something of the client, in order: now if one is up, else once one is.
+    fn tell_children(self: &Arc<Self>, text: Bytes) -> Result<(), NotPosted> {
+        if !self.lock().has_waiting() {
+            let told = match self.backend {
+                Backend::Modern => self.pool.tell_modern_now(&self.principal, &text),
+                Backend::Legacy(_) => self.pool.tell_shared_now(&self.principal, &text),
+            };
+            if let Some(told) = told {
+                return told;
             }
-            session.lock().end_telling();
-        }));
+        }
+        if self.lock().wait_with(text)? {
+            let session = Arc::clone(self);
+            // Ends by itself: within the time that a start may take.
+            drop(tokio::spawn(async move { session.tell_waiting().await }));
+        }
         Ok(())
+    }
+
+    async fn tell_waiting(self: Arc<Self>) {
+        loop {
+            let Some(text) = self.lock().next_waiting() else { return };
+            let is_told = match self.backend {
+                Backend::Modern => self.pool.tell_modern(&self.principal, &text).await.is_ok(),
+                Backend::Legacy(_) => self.seated().await.is_ok_and(|seated| seated.tell(&text).is_ok()),
+            };
+            if !is_told {
+                self.metrics.messages_lost.inc();
+            }
+        }
     }
 
     fn answer(&self, call: u64, line: Vec<u8>) {

@@ -118,12 +118,7 @@ impl Bridged {
         if known.into_iter().any(is) {
             return Ok(());
         }
-        let line = self.speaker.enveloped(text, envelope, Ask::Other, None, None);
-        if let Some(told) = self.pool.tell_modern_now(&self.principal, &line) {
-            return told;
-        }
-        let session = Arc::clone(self);
-        self.tell_later(async move { session.pool.tell_modern(&session.principal, &line).await.is_ok() })
+        self.tell_children(self.speaker.enveloped(text, envelope, Ask::Other, None, None).into())
     }
 
     /// Sends a request to a modern child, once or once more.

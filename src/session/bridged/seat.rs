@@ -1,7 +1,7 @@
 //! What a session in front of shared children remembers for its client: its log, the calls that are not answered, the questions
 //! that the client was asked. Pure, behind the session's lock; who talks to the children is `modern` and `shared`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +9,6 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
-use crate::bridge::legacy_on_modern::questions::withdrawal;
 use crate::bridge::legacy_on_modern::results::Wrapped;
 use crate::bridge::subscriptions::MAX_URIS;
 use crate::link::NotPosted;
@@ -35,7 +34,7 @@ pub(crate) enum Way {
 }
 
 /// Notifications that may wait for a child to start.
-const MAX_TELLING: usize = 64;
+const MAX_WAITING: usize = 64;
 
 /// A request of the client that is not answered.
 struct Call {
@@ -99,8 +98,8 @@ pub(super) struct Seat {
     pub(super) standings: u64,
     /// Somebody has begun to look after what is about no call.
     is_introduced: bool,
-    /// Notifications that wait for a child.
-    telling: usize,
+    /// Notifications that wait for a child, in order; `None` while nobody sees to them.
+    waiting: Option<VecDeque<Bytes>>,
     active: Instant,
     pub(super) has_ended: bool,
 }
@@ -121,7 +120,7 @@ impl Seat {
             standing: None,
             standings: 0,
             is_introduced: false,
-            telling: 0,
+            waiting: None,
             active: now,
             has_ended: false,
         }
@@ -269,7 +268,12 @@ impl Seat {
     /// A question need not be answered any more.
     pub(super) fn withdraw_one(&mut self, id: u64, reason: &str, effects: &mut Effects) {
         if let Some(question) = self.questions.remove(&id) {
-            self.log.append(question.stream, EventKind::Notification, withdrawal(id, reason).into(), effects);
+            self.log.append(
+                question.stream,
+                EventKind::Notification,
+                jsonrpc::withdrawal(id.to_string().as_bytes(), reason).into(),
+                effects,
+            );
         }
     }
 
@@ -318,17 +322,29 @@ impl Seat {
         !std::mem::replace(&mut self.is_introduced, true)
     }
 
-    /// Whether one more notification may wait for a child.
-    pub(super) fn begin_telling(&mut self) -> Result<(), NotPosted> {
-        if self.telling >= MAX_TELLING {
-            return Err(NotPosted::ChildBusy);
-        }
-        self.telling += 1;
-        Ok(())
+    /// Whether notifications wait for a child: then others wait behind them.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.waiting.is_some()
     }
 
-    pub(super) fn end_telling(&mut self) {
-        self.telling -= 1;
+    /// One more notification waits for a child; says whether somebody has to see to it.
+    pub(super) fn wait_with(&mut self, text: Bytes) -> Result<bool, NotPosted> {
+        let is_first = self.waiting.is_none();
+        let waiting = self.waiting.get_or_insert_default();
+        if waiting.len() >= MAX_WAITING {
+            return Err(NotPosted::ChildBusy);
+        }
+        waiting.push_back(text);
+        Ok(is_first)
+    }
+
+    /// The next of those that wait; `None` once there is none, and nobody sees to them any more.
+    pub(super) fn next_waiting(&mut self) -> Option<Bytes> {
+        let next = self.waiting.as_mut()?.pop_front().filter(|_| !self.has_ended);
+        if next.is_none() {
+            self.waiting = None;
+        }
+        next
     }
 
     pub(super) fn use_now(&mut self, now: Instant) {

@@ -117,9 +117,9 @@ impl Bridged {
     /// A notification of the client, other than a cancellation. What concerns others too goes no further.
     pub(super) fn notified_shared(self: &Arc<Self>, text: &Bytes, envelope: &Envelope) -> Result<(), NotPosted> {
         let is = |name: &str| envelope.is_method(text, &format!("notifications/{name}"));
-        let session = Arc::clone(self);
         if is("initialized") {
             if self.lock().introduces() {
+                let session = Arc::clone(self);
                 // Ends by itself: within the time that a start may take.
                 drop(tokio::spawn(async move { session.seated().await.map(drop) }));
             }
@@ -128,11 +128,7 @@ impl Bridged {
         if ["cancelled", "progress", "roots/list_changed", "tasks/status"].into_iter().any(is) {
             return Ok(());
         }
-        if let Some(told) = self.pool.tell_shared_now(&self.principal, text) {
-            return told;
-        }
-        let text = text.clone();
-        self.tell_later(async move { session.seated().await.is_ok_and(|seated| seated.tell(&text).is_ok()) })
+        self.tell_children(text.clone())
     }
 
     fn sitter(&self) -> Sitter {
@@ -146,7 +142,7 @@ impl Bridged {
     }
 
     /// The shared child, with this session on it.
-    async fn seated(self: &Arc<Self>) -> Result<Seated, NotTaken> {
+    pub(super) async fn seated(self: &Arc<Self>) -> Result<Seated, NotTaken> {
         let mut seated = self.pool.seat(&self.principal, &self.sitter(), self.hears).await?;
         seated.standing.take().into_iter().for_each(|standing| self.stand_shared(standing));
         Ok(seated)
