@@ -212,6 +212,7 @@ impl Bridged {
                     questions += 1;
                     let own = own.of(&line).to_vec();
                     let asking = match older.as_ref().and_then(|question| question.fault(revision)) {
+                        _ if asked.len() >= MAX_QUESTIONS => Err("too many questions are open in this call"),
                         Some(why) => Err(why),
                         None => self.with(|seat, effects| seat.ask(work.call, at, &answers, put, effects)),
                     };

@@ -199,7 +199,12 @@ fn the_users_time_is_not_the_calls() {
     assert!(tick(&mut router, now + PATIENCE.request).is_empty());
     let refused = tick(&mut router, now + PATIENCE.question);
     assert!(
-        matches!(&refused[..], [Routed::ToChild(line)] if line.starts_with(br#"{"jsonrpc":"2.0","id":9,"error""#)),
+        matches!(
+            &refused[..],
+            [Routed::ToChild(line), Routed::Event(StreamId(1), EventKind::Notification, told)]
+                if line.starts_with(br#"{"jsonrpc":"2.0","id":9,"error""#)
+                    && told.starts_with(br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":9,"#)
+        ),
         "{refused:?}"
     );
     assert_eq!(tick(&mut router, now + PATIENCE.question + PATIENCE.request).len(), 2, "then the call's own time runs again");
