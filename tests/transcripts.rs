@@ -7,6 +7,11 @@
 //!
 //! open 2025-11-25                initialize and initialized, by client and child; the session's id is $S
 //! open 2025-06-18 as $T          another session; each is with the next child that no step has named
+//! meet 2025-11-25                a session whose initialize the gateway answers, for children that are shared; its client declares
+//!                                what `declare` says. Where no child was named yet, the first one is `up`
+//! meet 2025-06-18 {"tools":{}} as $T  …and can do this; another session
+//! open 2024-11-05 over sse       the same over HTTP with SSE (also meet): the stream is called sse, its messages go to $M
+//! open 2024-11-05 over sse as $T another of these: the stream is called T, its messages go to $T
 //!
 //! > a POST {"jsonrpc":…}         the client sends a request, called a, with this body, on a connection of its own
 //!     accept: text/plain         …with this field instead of the usual one (below); a second line of a name is a second field
@@ -14,7 +19,7 @@
 //!     target: /elsewhere         …to another place than /mcp
 //! > a ASK tools/call {"name":"t"}  the client sends a modern request, called a, with the id "a", these params and the modern
 //!                                envelope (what the params have of it stands), and the fields that repeat it; fields as above
-//! declare {"roots":{}}           modern clients declare these capabilities from here on; before, none
+//! declare {"roots":{}}           clients declare these capabilities from here on; before, none
 //! cut a                          the client closes that connection
 //!
 //! < a 200                        the response to a has this status
@@ -56,7 +61,8 @@
 //!
 //! Everything is compared as bytes. `$name` in an expectation captures what stands there, later it means that; `$_` is
 //! anything; `$$` is a dollar. `<<0d 0a>>` is those bytes, `<<78 * 300>>` is that byte 300 times. `$SERVER` is the `_meta` that
-//! names a child that was `up`.
+//! names a child that was `up`, `$ENVELOPE` are the members that the gateway adds to the `_meta` of a request of the session that
+//! the last `meet` opened.
 //!
 //! Usual fields: `host`, on POST `accept: application/json, text/event-stream` and `content-type: application/json`, on GET
 //! `accept: text/event-stream`, and once a session is open its `mcp-session-id` and, from 2025-06-18 on,
@@ -74,6 +80,7 @@ mod modern;
 mod order;
 mod pattern;
 mod play;
+mod session;
 
 /// One line of a transcript, with the indented lines below it.
 struct Step {

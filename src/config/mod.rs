@@ -145,6 +145,9 @@ impl Config {
         if flags.prewarm >= flags.max_children {
             return usage("--prewarm must be less than --max-children");
         }
+        if flags.prewarm > 0 && flags.children == Children::Shared {
+            return usage("--children shared is for a server of which there may be one process only; leave out --prewarm");
+        }
         if flags.max_stream_age.is_some_and(|age| age < Duration::from_secs(1)) {
             return usage("--max-stream-age must be at least 1s");
         }
@@ -357,6 +360,7 @@ mod tests {
         assert!(refusal(&["--demo", "--cmd", "sh"]).contains("once"));
         assert!(refusal(&["--cmd", "sh 'open"]).contains("not closed"));
         assert!(refusal(&["--cmd", " "]).contains("empty"));
+        assert!(refusal(&["--demo", "--children", "shared", "--prewarm", "1"]).contains("leave out --prewarm"));
     }
 
     #[test]

@@ -274,9 +274,13 @@ fn batch(http: &Http, fields: &HeaderMap, text: &Bytes) -> Result<Call, Refused>
     Ok(match session {
         Some(session) => Call::Batch(session, items),
         None => {
-            // What could only be about another request is nobody's.
-            items.retain(|(_, envelope)| envelope.kind == Kind::Request);
-            if items.is_empty() { Call::Ignore } else { Call::Once(spoken, items, true) }
+            // What could only be about a request beyond this batch is nobody's.
+            items.retain(|(text, envelope)| envelope.kind == Kind::Request || envelope.method(text) == Method::Cancelled);
+            if items.iter().all(|(_, envelope)| envelope.kind != Kind::Request) {
+                Call::Ignore
+            } else {
+                Call::Once(spoken, items, true)
+            }
         }
     })
 }

@@ -289,10 +289,16 @@ impl Pool {
         self.shared.all().iter().for_each(|member| member.link.end(EndReason::Shutdown));
     }
 
-    /// Ends what is idle, and waits until it is gone.
-    pub(crate) async fn end_idle(&self) {
-        self.reclaim();
-        let _ = timeout(RECLAIM, self.starter.children.acquire()).await;
+    /// For how many more children there is room.
+    pub(crate) fn room(&self) -> usize {
+        self.starter.children.available_permits()
+    }
+
+    /// Ends the modern children, and waits until there is as much room as there was.
+    pub(crate) async fn end_modern(&self, room: usize) {
+        self.modern.all().iter().for_each(|member| member.link.end(EndReason::Idle));
+        let room = u32::try_from(room).unwrap_or(u32::MAX);
+        let _ = timeout(RECLAIM, self.starter.children.acquire_many(room)).await;
     }
 
     fn known_facts(&self) -> Option<Facts> {

@@ -156,11 +156,12 @@ impl Server {
         let began = Instant::now();
         // Not those of before: what is asked again was wrong.
         self.pool.retire_all();
+        let room = self.pool.room();
         let mut discover = tokio::spawn(Arc::clone(&self.pool).start_modern(key.clone()));
         if self.limits.max_children == 1 || self.shares_children {
             // One at a time: the first has to go before the second may start.
             let is_modern = (&mut discover).await.is_ok_and(|outcome| outcome.is_ok());
-            self.pool.end_idle().await;
+            self.pool.end_modern(room).await;
             let pool = Arc::clone(&self.pool);
             let legacy = match self.shares_children {
                 true => pool.start_shared(key).await.map(drop),

@@ -9,4 +9,5 @@ mod http2;
 mod modern;
 mod options;
 mod resume;
+mod shared;
 mod stopping;

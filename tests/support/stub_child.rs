@@ -144,18 +144,24 @@ fn asked(stub: &Shared, method: &str, id: Value, params: Value) {
                 &id,
                 json!({
                     "protocolVersion": wanted,
-                    "capabilities": { "tools": {}, "logging": {} },
+                    "capabilities": { "tools": {}, "logging": {}, "resources": { "subscribe": true } },
                     "serverInfo": { "name": "stub", "version": "0" },
                 }),
             );
         }
         "ping" => result(&id, json!({})),
+        "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => {
+            let of_it = params["level"].as_str().or(params["uri"].as_str()).unwrap_or_default();
+            record(&format!("{method} {of_it}"));
+            result(&id, json!({}));
+        }
         "tools/list" => result(&id, json!({ "tools": [{ "name": "echo", "inputSchema": { "type": "object" } }] })),
         "tools/call" => {
             let name = params["name"].as_str().unwrap_or_default().to_owned();
             match name.as_str() {
                 "echo" => result(&id, json!({ "content": [{ "type": "text", "text": params["arguments"]["text"] }] })),
                 "never" => {}
+                "interview" if is_modern => interview(&id, &params),
                 "watch" => watch(stub, &id, &params),
                 // Not answered before `release`.
                 "hold" => stub.lock().expect("no panic").held.push((id, params["arguments"]["text"].clone())),
@@ -169,6 +175,37 @@ fn asked(stub: &Shared, method: &str, id: Value, params: Value) {
         }
         _ => line(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "method not found" } })),
     }
+}
+
+/// Asks two questions at once, and then two more; answers with all that the client said. What it knows is in its state.
+fn interview(id: &Value, params: &Value) {
+    let name = params["arguments"]["name"].as_str().unwrap_or_default();
+    let said: Vec<&str> =
+        ["left", "right"].iter().filter_map(|side| params["inputResponses"][side]["content"]["said"].as_str()).collect();
+    let so_far = match params["requestState"].as_str() {
+        Some(state) => format!("{}{}, ", state.split_once('|').map_or("", |(_, so_far)| so_far), said.join(", ")),
+        None => {
+            record(&format!("run {name}"));
+            String::new()
+        }
+    };
+    let round = params["requestState"].as_str().and_then(|state| state.split_once('|')?.0.parse().ok()).unwrap_or(0) + 1;
+    if round > 2 {
+        return result(id, json!({ "content": [{ "type": "text", "text": so_far.trim_end_matches(", ") }] }));
+    }
+    let ask = |side: &str| {
+        let schema = json!({ "type": "object", "properties": {} });
+        let params = json!({ "message": format!("{name} {round} {side}"), "requestedSchema": schema });
+        json!({ "method": "elicitation/create", "params": params })
+    };
+    result(
+        id,
+        json!({
+            "resultType": "input_required",
+            "inputRequests": { "left": ask("left"), "right": ask("right") },
+            "requestState": format!("{round}|{so_far}"),
+        }),
+    );
 }
 
 /// Says that it has begun, and goes on until it is cancelled; then it is answered, if `answers` says so.
@@ -224,6 +261,25 @@ fn tool(stub: &Shared, name: &str, id: &Value, params: &Value) {
             let answer = json!({ "content": [{ "type": "text", "text": "done" }] });
             out += &format!("{}\n", json!({ "jsonrpc": "2.0", "id": id, "result": answer }));
             raw(out.as_bytes());
+        }
+        // `count` progress notifications, a log line, an update of `uri` if there is one, and the answer, which all say `text`.
+        "chat" => {
+            let note = |method: &str, params: Value| json!({ "jsonrpc": "2.0", "method": method, "params": params });
+            let said = &arguments["text"];
+            let mut lines: Vec<Value> = (1..=number("count"))
+                .map(|at| json!({ "progressToken": params["_meta"]["progressToken"], "progress": at, "message": said }))
+                .map(|params| note("notifications/progress", params))
+                .collect();
+            lines.push(note("notifications/message", json!({ "level": "info", "data": said })));
+            let about = |uri| note("notifications/resources/updated", json!({ "uri": uri, "said": said }));
+            lines.extend(arguments.get("uri").map(about));
+            lines.push(json!({ "jsonrpc": "2.0", "id": id, "result": { "content": [{ "type": "text", "text": said }] } }));
+            raw(lines.iter().map(|line| format!("{line}\n")).collect::<String>().as_bytes());
+        }
+        // Remembers that it was called.
+        "mark" => {
+            record(&format!("mark {}", arguments["text"].as_str().unwrap_or_default()));
+            text("marked");
         }
         // `count` log notifications of `bytes` each, then the answer.
         "flood" => {

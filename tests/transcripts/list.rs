@@ -21,24 +21,48 @@ macro_rules! transcripts {
 }
 
 transcripts! {
+    a_batch_holds_at_most_100_messages
+    a_batch_in_front_of_a_modern_server_can_be_read_again
+    a_batch_in_front_of_a_modern_server_is_one_stream
+    a_batch_is_nothing_modern
+    a_batch_is_one_stream_that_ends_after_its_last_answer
     a_batch_is_refused
+    a_batch_on_a_shared_child_is_one_stream
+    a_batch_over_http_with_sse_reaches_a_modern_server
+    a_batch_takes_a_place_for_each_of_its_calls
+    a_batch_takes_a_place_for_each_of_its_calls_at_a_modern_server
+    a_batch_with_something_that_is_no_message_is_refused
+    a_batch_without_requests_is_answered_202
+    a_batchs_stream_can_be_read_again
     a_body_has_a_largest_size
     a_body_may_take_30_seconds
     a_body_must_be_utf_8
+    a_body_over_http_with_sse_has_a_largest_size
     a_body_that_is_not_a_message_is_answered_invalid_request
     a_body_that_is_not_json_is_answered_parse_error
     a_call_after_an_unanswered_initialize_tries_again
+    a_call_cancelled_before_a_modern_child_has_it_is_never_sent
+    a_call_cancelled_in_its_own_batch_in_front_of_a_modern_server_is_over
+    a_call_cancelled_over_http_with_sse_in_front_of_a_modern_server_is_answered
+    a_call_cancelled_while_its_client_is_asked_takes_its_questions_along
     a_call_for_json_ends_after_5_minutes
     a_call_has_at_most_64_questions_open
     a_call_in_flight_keeps_a_session
     a_call_lost_while_its_client_was_asked_is_told_once
     a_call_lost_while_its_retry_waited_is_told_once
     a_call_may_take_several_rounds
+    a_call_of_a_batch_can_be_cancelled
+    a_call_on_a_shared_child_can_be_cancelled_by_its_session_only
+    a_call_on_a_shared_child_has_at_most_64_questions_open
+    a_call_on_a_shared_child_outlives_its_connection
+    a_call_over_http_with_sse_can_be_cancelled
     a_call_that_needs_a_child_alone_waits_ten_seconds_for_one
     a_call_that_waits_for_its_user_keeps_its_child
     a_call_that_waits_for_its_user_outlives_what_was_known_of_its_server
     a_call_that_was_never_sent_is_not_cancelled
     a_call_that_was_never_sent_may_be_given_back
+    a_call_to_a_shared_child_that_is_cancelled_before_it_starts_is_never_sent
+    a_call_too_many_over_http_with_sse_is_answered_on_the_stream
     a_call_waits_for_the_child_of_a_cancelled_one
     a_call_whose_client_does_not_come_back_is_given_up
     a_call_whose_client_was_asked_takes_no_running_ones_place
@@ -46,13 +70,16 @@ transcripts! {
     a_call_with_a_bad_envelope_uses_no_state_up
     a_cancellation_of_no_call_is_dropped
     a_cancellation_of_two_calls_is_dropped
+    a_cancellation_that_fits_no_or_two_calls_of_a_session_is_dropped
     a_cancelled_call_ends_after_2_seconds
     a_cancelled_call_for_json_ends_after_2_seconds
     a_cancelled_call_is_cancelled_at_the_child
     a_cancelled_call_keeps_its_child_until_it_has_ended
+    a_cancelled_call_takes_a_shared_childs_question_along
     a_cancelled_calls_grace_is_configured
     a_cancelled_calls_logs_are_nobody_elses
     a_change_at_any_child_of_a_client_is_told
+    a_changed_list_of_a_shared_child_is_told_to_every_session
     a_child_beside_the_first_one_ends_after_a_minute
     a_child_can_take_its_question_back
     a_child_killed_by_a_signal_says_so
@@ -63,40 +90,59 @@ transcripts! {
     a_child_that_closes_its_output_answers_modern_calls_with_an_error
     a_child_that_does_not_end_a_cancelled_call_is_ended
     a_child_that_does_not_read_is_told_as_503
+    a_child_that_does_not_start_over_http_with_sse_is_told_on_the_stream
     a_child_that_does_not_subscribe_holds_up_no_acknowledgement
+    a_child_that_ends_answers_all_of_a_batch
     a_child_that_ends_before_it_answers_initialize_is_told_as_503
     a_child_that_ends_ends_its_session
+    a_child_that_ends_ends_its_stream_of_http_with_sse
     a_child_that_ends_while_questions_are_gathered_answers_with_an_error
     a_child_that_modern_clients_leave_alone_ends
     a_child_that_refuses_initialize_opens_no_session
     a_child_that_stays_is_ended_by_signals
     a_child_that_turns_out_to_be_of_another_era_is_asked_again
     a_child_that_was_started_for_a_client_that_left_serves_the_next
+    a_choice_of_several_is_not_asked_of_older_clients
+    a_client_is_not_asked_for_what_it_did_not_declare
+    a_client_is_not_asked_to_sample_with_tools_unless_it_declares_them
+    a_client_of_http_with_sse_that_leaves_ends_its_session
+    a_client_that_cannot_ask_its_user_has_cancelled
     a_client_that_cannot_be_sent_elsewhere_lacks_a_capability
     a_client_that_closes_its_subscription_cancels_it
     a_client_that_leaves_before_its_acknowledgement_subscribes_to_nothing
     a_client_that_leaves_during_initialize_leaves_no_child
     a_client_that_leaves_its_retry_cancels
     a_client_that_leaves_the_queue_takes_no_place
+    a_client_that_leaves_while_its_session_opens_over_http_with_sse_leaves_no_child
     a_client_that_leaves_while_its_subscription_moves_holds_nothing
     a_client_that_leaves_while_its_user_is_elsewhere_sends_no_call
     a_client_that_leaves_while_questions_are_gathered_cancels
     a_client_that_leaves_while_the_level_is_set_frees_the_child
     a_client_that_leaves_while_tools_are_listed_leaves_no_trace
+    a_client_that_refuses_to_sample_fails_the_call
     a_cut_before_the_child_is_up_does_not_send_the_call
+    a_deleted_session_answers_all_of_a_batch
     a_deleted_session_answers_who_waits_for_json
     a_deleted_session_ends_its_streams_and_its_child
+    a_dual_server_is_no_modern_one_to_its_sessions
     a_dual_server_serves_each_era_by_itself
     a_finished_stream_can_be_read_again
+    a_finished_stream_of_a_session_of_a_modern_server_can_be_read_again
+    a_frame_before_the_acknowledgement_is_told_after_it_in_a_session
     a_frame_of_no_subscription_is_nobodys
+    a_gateway_that_stops_ends_streams_of_http_with_sse
     a_gateway_that_stops_ends_subscriptions_to_legacy_servers_too
     a_gateway_that_stops_ends_subscriptions_with_their_result
     a_gateway_that_stops_gives_up_calls_whose_clients_were_asked
     a_gateway_that_stops_lets_calls_finish
+    a_gateway_that_stops_lets_calls_without_sessions_finish
+    a_gateway_that_stops_lets_sessions_of_a_modern_server_finish
+    a_gateway_that_stops_lets_sessions_on_a_shared_child_finish
     a_gateway_that_stops_takes_no_retry
     a_gateway_that_stops_waits_for_no_probe
     a_gateway_that_stops_waits_so_long
     a_gateway_that_stops_waits_so_long_for_modern_calls
+    a_gateway_that_stops_withdraws_nothing_from_a_client_that_is_asked
     a_get_must_accept_event_streams
     a_kept_result_is_kept_for_ten_minutes
     a_late_calls_logs_are_nobody_elses
@@ -115,18 +161,29 @@ transcripts! {
     a_legacy_result_that_is_no_object_is_an_error
     a_legacy_server_is_bridged_to_modern_clients
     a_legacy_state_that_never_was_is_refused_before_a_child_starts
+    a_level_for_a_shared_child_must_be_one
     a_level_that_a_child_does_not_set_holds_up_no_call
+    a_level_that_is_set_during_a_call_holds_from_its_next_round
     a_line_that_is_too_long_costs_no_answer_before_it
     a_line_that_is_too_long_ends_a_modern_call
+    a_line_that_is_too_long_ends_a_sessions_call_at_a_modern_child
     a_line_that_is_too_long_ends_the_only_call
+    a_line_that_is_too_long_ends_the_only_call_of_a_shared_child
+    a_link_is_a_link_to_clients_of_2025_06_18
+    a_link_is_text_to_clients_before_2025_06_18
     a_list_is_not_a_question_to_be_asked_in
     a_listing_that_hangs_costs_a_call_ten_seconds
+    a_log_before_the_answer_to_initialize_comes_before_it_over_http_with_sse
     a_log_before_the_answer_to_initialize_makes_it_a_stream
     a_log_goes_with_the_only_request
+    a_log_level_is_kept_in_the_session
+    a_lost_connection_cancels_no_call_of_a_batch
     a_lost_connection_cancels_nothing
     a_member_of_the_envelope_stands_once
     a_message_nests_at_most_128_levels
+    a_message_to_a_shared_child_that_ended_starts_another
     a_message_without_a_session_is_answered_400
+    a_meta_that_is_no_object_is_replaced_by_the_envelope
     a_missing_capability_after_an_event_is_the_last_event
     a_missing_capability_is_a_400
     a_missing_capability_that_a_legacy_child_tells_of_is_a_400
@@ -134,9 +191,16 @@ transcripts! {
     a_modern_body_needs_its_version_header
     a_modern_call_passes_a_modern_child_unchanged
     a_modern_child_keeps_clients_states_apart
+    a_modern_child_may_ask_a_session_nothing_by_itself
     a_modern_child_may_not_ask
+    a_modern_child_that_ends_answers_all_of_a_batch
     a_modern_child_that_ends_answers_its_calls_with_an_error
+    a_modern_child_that_ends_before_it_acknowledges_took_no_subscription
+    a_modern_child_that_ends_ends_no_session
+    a_modern_child_that_ends_while_a_client_is_asked_loses_no_round
+    a_modern_child_that_ends_with_a_retry_loses_the_call
     a_modern_child_that_refuses_discovery_is_told_as_503
+    a_modern_childs_frame_of_no_subscription_is_nobodys_in_a_session_too
     a_modern_childs_state_comes_back_to_it
     a_modern_childs_state_is_refused_where_it_is_not_good
     a_modern_client_may_accept_anything
@@ -144,27 +208,51 @@ transcripts! {
     a_modern_client_that_has_its_answer_cancels_nothing
     a_modern_client_that_leaves_a_shared_child_cancels_its_own_call
     a_modern_clients_ids_come_back_as_they_were_written
+    a_modern_envelope_is_modern_in_a_session_of_a_modern_server_too
     a_modern_envelope_is_modern_in_a_session_too
     a_modern_field_may_not_stand_twice
     a_modern_header_makes_a_message_of_a_session_modern
+    a_modern_message_of_a_sessions_client_is_answered_as_modern
     a_modern_notification_is_taken_and_dropped
+    a_modern_only_server_is_found_out_and_serves_sessions
     a_modern_post_accepts_json_and_event_streams
     a_modern_progress_token_stands_once
     a_modern_request_has_no_session
     a_modern_request_says_its_version_and_capabilities
+    a_modern_result_loses_what_only_modern_results_have
+    a_modern_result_that_is_no_object_is_an_error_in_a_session
+    a_modern_server_asks_at_most_64_questions_at_once
+    a_modern_server_asks_ten_times_in_a_call_at_most
+    a_modern_server_is_served_over_http_with_sse_too
+    a_modern_server_is_shared_whether_that_is_asked_for_or_not
+    a_modern_server_may_ask_in_a_batch
+    a_modern_server_may_ask_in_prompts_and_resources_too
+    a_modern_server_may_ask_in_several_rounds
+    a_modern_server_may_ask_nowhere_else
     a_modern_server_need_know_no_initialize
+    a_modern_server_that_does_not_say_its_name_has_its_programs
     a_modern_server_that_does_not_start_costs_a_call_one_start
+    a_modern_server_that_does_not_start_opens_no_session
+    a_modern_server_without_logs_sets_no_level
+    a_modern_server_without_subscriptions_offers_sessions_none
+    a_modern_servers_extensions_are_offered_but_for_tasks
+    a_modern_servers_question_can_be_read_again
+    a_modern_servers_question_comes_on_the_stream_of_its_call
     a_name_may_come_as_base64
     a_name_that_looks_encoded_is_encoded
     a_notification_is_answered_202_once_it_is_queued
+    a_notification_of_a_session_starts_a_modern_child_where_there_is_none
     a_page_of_an_allowed_origin_may_ask_first
     a_page_of_an_allowed_origin_may_read_the_session_id
+    a_page_of_an_allowed_origin_may_use_http_with_sse
     a_parked_call_is_parked_for_as_long_as_is_configured
     a_parked_calls_child_answers_nobody_elses_retry
     a_parked_calls_time_does_not_run
+    a_ping_is_answered_in_a_modern_servers_place
     a_ping_of_the_child_reaches_the_client
     a_post_must_accept_json_and_event_streams
     a_post_must_say_that_it_is_json
+    a_property_that_is_true_or_false_is_told_as_an_object
     a_question_after_15_seconds_ends_the_stream
     a_question_after_progress_ends_the_stream
     a_question_becomes_an_input_request
@@ -173,26 +261,40 @@ transcripts! {
     a_question_ends_with_the_child_that_asked_it
     a_question_in_the_only_shared_call_is_a_missing_capability
     a_question_is_taken_back_by_its_own_id
+    a_question_keeps_its_shape_for_clients_of_2025_11_25
     a_question_makes_a_plain_call_a_stream
+    a_question_of_a_modern_server_is_answered_once
     a_question_outside_any_call_may_be_taken_back
     a_question_outside_any_call_that_was_not_declared_is_refused
     a_question_outside_any_call_waits_for_one
+    a_question_that_could_be_of_two_sessions_is_refused
     a_question_that_could_be_of_two_shared_calls_is_refused
     a_question_that_holds_up_a_list_is_refused_after_2_seconds
+    a_question_that_is_refused_by_no_client_stays_open_across_its_connections
     a_question_that_no_call_comes_for_is_refused_after_30_seconds
     a_question_that_was_not_declared_is_a_missing_capability
     a_question_while_the_client_is_away_is_asked_when_it_is_back
     a_question_with_an_open_questions_id_is_refused
     a_question_without_an_id_is_no_request
     a_quick_answer_is_plain_json
+    a_quiet_stream_of_http_with_sse_says_something_every_15_seconds
     a_quiet_stream_says_something_every_15_seconds
+    a_refused_subscription_to_a_shared_child_is_none
     a_request_of_neither_era_is_answered_so_that_its_client_can_tell
     a_request_that_names_nothing_has_no_name_to_repeat
+    a_resource_is_told_of_to_the_session_that_subscribed_to_it
     a_resource_may_be_asked_about_too
+    a_resource_of_a_shared_child_is_subscribed_to_for_as_long_as_anybody_wants_it
+    a_resource_that_a_modern_server_does_not_take_is_invalid
     a_resource_that_is_named_twice_is_subscribed_to_once
+    a_resource_that_is_subscribed_to_twice_is_one_to_a_modern_child
     a_result_before_a_question_is_asked_again_ends_the_call
     a_result_before_a_question_is_asked_ends_the_call
+    a_result_is_wrapped_as_the_tool_was_listed_to_any_session
+    a_result_of_an_unknown_type_is_an_error_in_a_session
     a_result_that_came_meanwhile_is_kept_for_the_client
+    a_result_that_is_no_object_is_put_into_one_for_a_session
+    a_result_without_a_type_is_complete
     a_resumed_stream_goes_on_live
     a_resumed_stream_has_no_other_streams_events
     a_retry_is_checked_like_any_call
@@ -200,6 +302,11 @@ transcripts! {
     a_retry_says_again_what_its_client_declares
     a_retry_that_asks_for_no_logs_gets_none
     a_retry_without_a_token_gets_no_progress
+    a_revision_that_nobody_knows_becomes_the_newest_legacy_one
+    a_sampling_message_has_one_block_up_to_2025_06_18
+    a_sampling_that_a_revision_cannot_say_fails_the_call
+    a_schema_of_results_that_is_no_object_is_wrapped_for_a_session
+    a_schema_that_refers_into_itself_is_left_out_for_a_session
     a_server_cancels_nothing_but_subscriptions
     a_server_of_legacy_versions_only_is_a_legacy_one
     a_server_that_answers_neither_question_is_told_as_503
@@ -211,10 +318,59 @@ transcripts! {
     a_server_that_says_nothing_at_all_is_told_as_503
     a_server_that_says_nothing_to_discovery_is_a_legacy_one
     a_session_and_a_modern_client_do_not_share_a_child
+    a_session_and_a_modern_client_share_a_modern_child_and_no_logs
+    a_session_does_not_listen_where_nothing_is_told
     a_session_has_one_get_stream
     a_session_has_so_many_calls_in_flight
+    a_session_hears_of_another_modern_child_what_it_heard_of_the_first
+    a_session_hears_what_its_subscription_told_before_its_own_answer
+    a_session_in_front_of_a_modern_server_has_so_many_calls_in_flight
     a_session_in_which_nothing_happens_ends
+    a_session_is_opened_without_a_modern_child_of_its_own
+    a_session_listens_for_what_a_modern_server_tells_of
+    a_session_may_subscribe_before_it_says_that_it_is_initialized
+    a_session_of_a_modern_server_ends_when_nothing_happens_in_it
+    a_session_of_a_modern_server_has_one_get_stream
+    a_session_of_a_modern_server_is_opened_once
+    a_session_of_a_modern_server_over_http_with_sse_outlives_its_process
+    a_session_over_http_with_sse_has_one_stream
+    a_session_subscribes_to_a_resource_of_a_modern_server
+    a_session_that_chose_no_level_takes_nobodys_logs
+    a_session_that_ends_before_a_modern_child_has_its_call_sends_nothing
+    a_session_that_ends_cancels_its_calls_at_a_modern_child
+    a_session_that_ends_cancels_its_own_calls_at_a_shared_child
+    a_session_that_ends_leaves_a_shared_child_no_open_question
+    a_session_that_ends_lets_go_of_a_shared_childs_resources
+    a_session_that_ends_listens_no_more
+    a_session_that_ends_while_its_client_is_asked_sends_nothing_again
+    a_session_that_is_opened_where_no_modern_child_is_left_starts_one
+    a_session_that_says_nothing_of_itself_is_nobody_in_particular
+    a_session_whose_server_turns_out_to_be_of_another_era_is_over
+    a_sessions_cancellation_reaches_the_modern_child_that_works
+    a_sessions_ids_come_back_as_they_were_written_from_a_modern_child
+    a_sessions_notifications_reach_a_modern_server_where_it_knows_them
+    a_sessions_progress_that_nobody_asked_for_is_dropped
+    a_sessions_request_without_params_gets_them
+    a_sessions_retry_goes_to_the_modern_child_that_asked
+    a_sessions_subscription_is_opened_again_with_pauses
+    a_sessions_subscription_that_a_modern_server_cancels_is_opened_again
+    a_sessions_subscription_that_a_modern_server_ends_is_opened_again
+    a_shared_child_can_take_its_question_back
+    a_shared_child_has_no_tasks
     a_shared_child_has_so_many_calls_in_flight
+    a_shared_child_has_the_most_verbose_of_its_sessions_levels
+    a_shared_child_is_initialised_once
+    a_shared_child_is_served_over_http_with_sse_too
+    a_shared_child_may_ask_nobody_who_did_not_declare_it
+    a_shared_child_may_ask_the_only_session_that_calls
+    a_shared_child_that_ends_ends_calls_and_no_session
+    a_shared_child_that_ends_needs_no_answers_any_more
+    a_shared_child_that_no_session_uses_ends
+    a_shared_child_that_refuses_initialize_opens_no_session
+    a_shared_childs_log_goes_to_the_only_session_that_calls
+    a_shared_childs_question_ends_with_the_call_that_it_was_asked_in
+    a_shared_childs_question_with_an_open_questions_id_is_refused
+    a_shared_server_is_asked_what_it_is_one_process_at_a_time
     a_slow_modern_answer_becomes_a_stream_after_15_seconds
     a_slow_server_is_waited_for_twice_as_long_as_it_took
     a_slow_subscription_holds_up_no_other
@@ -223,9 +379,13 @@ transcripts! {
     a_state_of_a_modern_child_that_ended_goes_to_another
     a_state_of_one_gateway_is_not_anothers
     a_state_where_no_question_may_be_asked_passes_a_modern_child
+    a_state_without_questions_is_sent_again_after_a_pause
     a_stream_ends_after_its_answer
     a_stream_for_2025_11_25_begins_with_a_priming_event
     a_stream_has_the_fields_that_proxies_need
+    a_stream_of_http_with_sse_and_a_session_id_are_two_things
+    a_stream_of_http_with_sse_is_not_ended_for_its_client_to_come_back
+    a_stream_of_http_with_sse_without_a_session_ends
     a_stream_with_nothing_more_to_say_is_answered_204
     a_subscription_begins_with_its_acknowledgement
     a_subscription_ends_with_its_result
@@ -234,21 +394,32 @@ transcripts! {
     a_subscription_is_a_stream_in_json_mode_too
     a_subscription_moves_to_another_child
     a_subscription_names_at_most_1024_resources
+    a_subscription_of_a_session_can_be_cancelled
+    a_subscription_of_a_session_needs_what_the_server_declared
+    a_subscription_of_a_session_that_ends_before_it_begins_is_tried_again
+    a_subscription_of_a_session_that_is_not_acknowledged_fails
+    a_subscription_of_a_session_waits_for_the_one_before
     a_subscription_says_what_it_wants
     a_subscription_survives_what_ends_another_child
     a_subscription_takes_no_requests_logs
     a_subscription_that_a_modern_child_refuses_ends_with_its_error
+    a_subscription_that_a_modern_server_refuses_is_its_error_in_a_session
     a_subscription_that_is_not_acknowledged_ends_after_5_seconds
     a_subscription_that_the_server_cancels_ends_with_a_result
     a_subscription_to_a_legacy_server_is_acknowledged_for_what_it_can_do
     a_subscription_to_nothing_stays_open
     a_subscription_to_tasks_needs_the_extension
     a_subscription_whose_server_cannot_be_started_again_ends
+    a_task_is_not_asked_of_a_modern_server
     a_tool_with_bad_annotations_asks_for_no_headers
     a_trace_comes_to_the_child_in_meta
     a_url_question_is_asked_without_its_id
     a_user_is_asked_again_for_the_places_that_were_not_answered
+    a_user_is_not_sent_elsewhere_unless_the_client_declares_it
     a_user_may_be_sent_elsewhere_after_a_question
+    a_user_sent_elsewhere_in_a_session_is_told_when_that_is_done
+    a_user_sent_to_two_places_is_told_of_both
+    a_user_who_did_not_go_elsewhere_is_told_of_no_end
     a_user_who_does_not_go_elsewhere_has_declined
     a_user_who_is_away_for_ten_minutes_has_not_come_back
     a_user_who_is_sent_elsewhere_comes_back
@@ -256,34 +427,49 @@ transcripts! {
     accept_is_read_as_http_says
     after_100_ms_a_stream_begins
     all_pages_of_tools_are_read_for_parameter_headers
+    all_that_a_child_says_comes_on_the_stream_of_http_with_sse
     an_answer_counts_once
     an_answer_for_json_is_not_kept
     an_answer_is_given_once
+    an_answer_over_http_with_sse_needs_its_id
+    an_answer_that_nests_too_deep_for_a_retry_fails_the_call
     an_answer_that_nobody_read_is_kept
+    an_answer_to_no_question_goes_nowhere_in_front_of_a_modern_server
     an_answer_to_no_question_is_not_forwarded
+    an_empty_batch_is_invalid
     an_error_about_nothing_goes_to_the_get_stream
     an_error_that_is_no_object_is_no_answer
     an_error_that_names_a_modern_version_is_an_answer_to_discovery
     an_escaped_answer_key_is_its_key
     an_escaped_envelope_is_an_envelope
+    an_escaped_message_of_a_shared_child_means_what_it_says
     an_escaped_method_of_a_child_is_its_method
+    an_event_id_means_nothing_to_http_with_sse
     an_event_id_of_another_session_is_refused
     an_event_id_that_was_never_given_is_refused
     an_event_is_an_id_a_type_and_one_line_of_data
     an_evicted_calls_child_is_ended_after_its_grace
     an_id_is_a_string_or_an_integer
+    an_object_from_a_tool_whose_schema_was_wrapped_is_wrapped_too
     an_old_stream_is_ended_for_its_client_to_come_back
     an_older_clients_request_stream_is_not_ended_early
     an_open_get_stream_keeps_a_session
     an_open_question_stops_its_calls_clock
     an_open_questions_id_is_not_used_again_by_a_childs_call
     an_open_session_refuses_another_initialize
+    an_open_stream_of_http_with_sse_keeps_its_session
     an_open_subscription_keeps_its_child
     an_unanswered_call_ends_after_5_minutes
+    an_unanswered_call_of_a_batch_ends_after_5_minutes
+    an_unanswered_call_of_a_session_ends_at_a_modern_child_too
+    an_unanswered_call_of_a_session_ends_at_a_shared_child_too
     an_unanswered_call_that_can_be_asked_keeps_its_child
     an_unanswered_modern_call_ends_after_5_minutes
     an_unanswered_modern_call_for_json_ends_after_5_minutes
     an_unanswered_question_ends_after_10_minutes
+    an_unanswered_question_of_a_modern_server_is_dismissed_after_10_minutes
+    an_unanswered_question_of_a_shared_child_ends_after_10_minutes
+    an_unanswered_sampling_of_a_modern_server_fails_its_call
     an_unanswered_shared_call_of_a_modern_client_ends_after_5_minutes
     an_unknown_agreed_revision_is_no_newer_one
     an_unknown_log_level_is_invalid
@@ -293,42 +479,71 @@ transcripts! {
     an_unknown_revision_is_answered_400
     an_unknown_session_is_answered_404
     an_unlisted_tool_is_looked_for_once_a_second
+    an_update_of_a_shared_child_is_for_who_subscribed
     an_update_of_what_is_below_a_resource_is_told
+    another_sessions_answer_is_no_answer
+    another_sessions_message_restores_what_all_sessions_chose
     answers_are_not_posted_by_modern_clients
     answers_of_several_clients_arrive_whatever_their_size
     answers_of_the_wrong_kind_are_refused_and_may_be_sent_again
     answers_to_nothing_are_ignored
     answers_without_a_state_are_volunteered
+    any_legacy_revision_may_be_spoken_over_http_with_sse
     anything_before_the_answer_begins_a_stream
+    audio_is_a_resource_to_clients_of_2024_11_05
+    audio_is_audio_to_clients_of_2025_03_26
     base64_that_is_not_canonical_is_refused
+    batches_are_of_sessions_of_2025_03_26
+    batches_over_http_with_sse_are_of_2025_03_26_too
+    batches_over_http_with_sse_are_taken_apart
+    batches_over_http_with_sse_hold_no_initialize
     calls_that_can_be_asked_have_a_child_alone
     calls_that_can_be_asked_nothing_share_a_legacy_child
     calls_that_share_keep_away_from_one_that_is_logged
     changed_tools_are_listed_again_for_parameter_headers
     changes_within_50_ms_are_told_once
+    choices_with_titles_are_told_as_2025_06_18_has_them
     clients_of_equal_capabilities_share_a_legacy_child
     discovery_is_answered_for_a_legacy_server
     discovery_needs_no_child_once_there_was_one
     discovery_of_a_server_that_cannot_be_started_is_a_503
     discovery_passes_a_modern_child
     endless_pages_of_tools_are_not_read
+    errors_of_a_modern_server_reach_a_session
     every_method_needs_a_session_that_exists
+    every_request_of_a_session_gets_the_modern_envelope
     get_and_delete_are_not_allowed_in_modern_revisions
     header_and_body_agree_about_the_method
     header_and_body_agree_about_the_name
     header_and_body_agree_about_the_version
+    http_with_sse_can_be_switched_off
+    http_with_sse_has_one_method_a_place
+    http_with_sse_is_below_the_endpoint
     ids_come_back_as_they_were_written
+    in_json_mode_a_batch_in_front_of_a_modern_server_is_an_array
+    in_json_mode_a_batch_is_answered_with_an_array
+    in_json_mode_a_batchs_question_goes_to_an_open_get_stream
     in_json_mode_a_log_before_the_answer_to_initialize_waits_for_a_get
     in_json_mode_a_modern_answer_is_plain
     in_json_mode_a_modern_client_that_leaves_cancels
+    in_json_mode_a_modern_servers_question_goes_to_an_open_get_stream
+    in_json_mode_a_modern_servers_question_in_a_batch_fails_its_call_alone
+    in_json_mode_a_modern_servers_question_without_a_way_fails_the_call
     in_json_mode_a_post_need_only_accept_json
     in_json_mode_a_question_goes_to_an_open_get_stream
     in_json_mode_a_question_is_asked_all_the_same
     in_json_mode_a_question_is_refused_at_once
+    in_json_mode_a_shared_childs_logs_go_to_the_get_stream
+    in_json_mode_a_shared_childs_question_goes_to_an_open_get_stream
+    in_json_mode_http_with_sse_is_a_stream_all_the_same
+    in_json_mode_logs_of_a_modern_child_go_to_the_get_stream
     in_json_mode_only_the_answer_comes
     in_json_mode_other_messages_wait_for_a_get
+    in_json_mode_progress_of_a_modern_child_is_dropped
     in_sse_mode_a_modern_answer_is_a_stream
     in_sse_mode_a_question_is_a_stream
+    initialize_is_answered_in_a_modern_servers_place
+    initialize_is_no_part_of_a_batch
     initialize_is_not_cancelled
     initialize_is_of_no_modern_revision
     initialize_of_a_childs_own_is_not_cancelled
@@ -337,19 +552,26 @@ transcripts! {
     integers_in_parameter_headers_are_equal_by_value
     kept_logs_are_of_the_retrys_level
     legacy_error_codes_become_modern_ones
+    line_ends_between_a_session_and_a_modern_child_become_spaces
     line_ends_between_modern_client_and_modern_child_become_spaces
     line_ends_in_messages_become_spaces
     line_ends_in_modern_messages_become_spaces
+    line_ends_over_http_with_sse_become_spaces
     lines_that_are_no_messages_are_passed_over
     lines_that_are_no_messages_end_no_modern_call
     list_changes_go_to_the_get_stream
     list_changes_ride_a_request_where_there_is_no_get_stream
     lists_run_beside_a_call_whose_client_was_asked
     logs_and_progress_come_before_a_kept_result
+    logs_of_a_modern_child_come_in_the_sessions_call
     logs_of_a_modern_child_go_only_to_who_asked
+    logs_of_a_sessions_cancelled_call_are_nobody_elses
+    logs_of_two_calls_of_a_session_go_to_the_newer
     logs_while_the_client_is_away_come_with_its_retry
+    messages_over_http_with_sse_need_a_stream_that_is_there
     messages_pass_as_they_were_written
     methods_that_modern_revisions_removed_are_not_found
+    modern_clients_do_not_use_the_sessions_shared_child
     modern_clients_share_a_modern_child
     modern_params_are_an_object
     modern_requests_are_served_for_the_same_names_only
@@ -358,28 +580,43 @@ transcripts! {
     no_progress_makes_a_modern_call_endless
     no_state_is_added_to_a_modern_childs_questions
     nothing_is_served_beside_the_endpoint
+    nothing_modern_is_said_over_http_with_sse
     null_and_absent_values_have_no_parameter_header
+    null_as_a_structured_result_is_wrapped_too
     of_two_faults_of_a_modern_request_the_earlier_is_told
     older_clients_get_no_priming_event
     one_id_in_two_calls_gives_two_answers
     one_large_answer_always_passes
     only_allowed_origins_are_served
+    only_changes_are_told_to_a_session
     only_names_of_this_machine_are_served
     only_post_is_allowed_in_modern_revisions
     other_methods_are_not_allowed
+    over_http_with_sse_a_refused_initialize_may_be_tried_again
+    over_http_with_sse_initialize_comes_first
+    over_http_with_sse_initialize_takes_at_most_its_timeout
+    over_http_with_sse_there_is_one_initialize
     parameter_headers_are_checked_before_the_child_sees_the_call
     progress_comes_under_the_clients_own_token
     progress_gives_a_call_more_time
     progress_of_a_modern_call_comes_on_its_stream
     progress_of_no_call_is_dropped
+    progress_that_begins_anew_in_a_round_is_not_told
     progress_that_nobody_asked_for_is_dropped
     progress_while_the_client_is_away_comes_with_its_retry
     questions_are_gathered_for_150_ms_at_most
+    questions_of_one_round_are_answered_together
     questions_that_come_together_are_asked_together
     questions_with_1_and_quoted_1_are_two
+    requests_over_http_with_sse_are_checked_like_others
     resources_are_let_go_at_once
+    results_of_a_newer_shared_child_fit_an_older_client
     sessions_and_modern_clients_share_the_room_for_children
     sessions_do_not_see_each_other
+    sessions_of_a_modern_server_are_counted_too
+    sessions_on_a_shared_child_are_apart
+    sessions_over_http_with_sse_are_apart
+    several_blocks_of_a_sampling_message_are_several_messages_for_older_clients
     so_many_calls_that_can_be_asked_run_at_a_time
     so_many_calls_wait_for_their_users
     so_many_children_are_one_principals
@@ -390,32 +627,87 @@ transcripts! {
     the_childs_other_requests_are_answered_here
     the_get_stream_can_be_resumed
     the_get_stream_carries_no_answers
+    the_get_stream_of_a_session_of_a_modern_server_can_be_resumed
+    the_last_resource_of_a_session_ends_its_subscription
     the_newest_reader_of_a_stream_wins
+    the_rest_of_a_sessions_meta_reaches_a_modern_child
     the_revision_header_is_optional_and_any_known_date_will_do
+    the_revision_header_of_a_session_of_a_modern_server_is_checked
     the_session_id_comes_with_the_answer_to_initialize
+    the_transport_of_2024_11_05_begins_with_where_messages_go
     there_are_so_many_children_for_modern_clients
     there_are_so_many_sessions
+    there_are_so_many_streams_of_http_with_sse
     there_are_so_many_subscriptions
     tools_are_listed_again_before_a_mismatch_is_told
+    tools_of_a_sampling_are_told_as_a_client_knows_tools
     two_calls_for_one_kind_of_child_start_one
+    two_calls_of_a_batch_with_one_id_get_two_answers
+    two_calls_of_one_client_without_sessions_have_nothing_in_common
+    two_changes_of_one_list_are_told_twice_to_a_session
     two_children_that_tell_of_one_resource_are_told_once
     two_first_calls_list_the_tools_once
+    two_first_sessions_start_one_modern_child
+    two_first_sessions_start_one_shared_child
     two_retries_of_a_user_sent_elsewhere_send_one_call
     two_retries_of_one_round_are_one
+    two_sessions_questions_are_apart
+    two_sessions_that_want_logs_use_two_modern_children
     two_subscriptions_of_a_modern_child_are_apart
     two_subscriptions_to_a_resource_are_one_at_the_child
+    what_a_cancelled_call_on_a_shared_child_still_says_is_nobody_elses
     what_a_child_blames_on_headers_is_the_gateways_fault
+    what_a_child_of_2025_03_26_sends_together_is_taken_apart
+    what_a_child_of_another_revision_sends_together_is_no_message
+    what_a_child_sends_together_right_after_initialize_is_taken_apart
     what_a_child_writes_before_it_ends_still_arrives
+    what_a_modern_child_blames_on_a_sessions_envelope_is_the_gateways_fault
+    what_a_modern_child_sends_together_is_no_message
+    what_a_modern_server_tells_waits_for_the_get_stream
+    what_a_modern_server_wants_and_does_not_say_fails_the_call
+    what_a_newer_shared_child_sends_together_is_no_message
+    what_a_session_says_in_a_rounds_place_is_not_kept
+    what_a_sessions_request_says_in_the_envelopes_place_is_replaced
+    what_a_shared_child_answers_to_nobody_is_dropped
+    what_a_shared_child_does_not_know_it_says_itself
+    what_a_shared_child_of_2025_03_26_sends_together_is_taken_apart
+    what_belongs_to_a_batchs_calls_comes_on_its_stream
     what_comes_while_nobody_listens_is_kept
+    what_is_no_log_level_is_refused_in_a_session
+    what_is_no_message_in_a_childs_batch_costs_the_others_nothing
+    what_is_of_the_modern_era_is_not_found_in_a_session
     what_matters_in_an_envelope_stands_once
+    what_one_session_says_of_itself_does_not_reach_a_shared_child
+    what_the_child_agreed_to_decides_about_batches
     what_the_child_agreed_to_decides_about_priming
+    what_two_subscriptions_of_a_session_tell_is_told_once
     what_was_delivered_is_kept_for_a_minute
     what_was_given_up_for_space_is_told
     what_was_not_answered_is_asked_again
     where_no_other_child_can_be_had_a_second_log_is_not_asked_for
+    where_no_other_modern_child_can_be_had_a_session_gets_no_logs
     where_tools_cannot_be_listed_a_call_passes
     white_space_around_a_field_value_is_not_of_it
     with_one_place_for_children_they_are_asked_one_after_the_other
     with_two_requests_a_log_goes_to_the_get_stream
     with_two_requests_and_no_get_stream_a_log_goes_to_the_newer
+    without_sessions_a_batch_is_of_2025_03_26
+    without_sessions_a_call_needs_no_initialize
+    without_sessions_a_call_of_a_batch_can_be_cancelled_in_it
+    without_sessions_a_child_that_ends_costs_its_calls
+    without_sessions_a_legacy_child_is_shared
+    without_sessions_a_lost_connection_cancels_nothing
+    without_sessions_a_session_id_is_not_looked_at
+    without_sessions_a_shared_legacy_child_may_ask_nobody
+    without_sessions_a_stream_cannot_be_read_again
+    without_sessions_in_json_mode_only_answers_come
+    without_sessions_initialize_gives_no_id
+    without_sessions_modern_clients_are_served_as_ever
+    without_sessions_nobody_is_asked
+    without_sessions_nothing_is_set_for_later
+    without_sessions_notifications_and_answers_are_taken_and_dropped
+    without_sessions_pages_may_ask_first
+    without_sessions_the_revision_is_the_fields
+    without_sessions_there_is_post_only
+    without_sessions_what_comes_with_requests_is_dropped_too
 }

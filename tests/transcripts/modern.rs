@@ -11,6 +11,15 @@ const CAPABILITIES: &str = r#"{"tools":{},"prompts":{},"resources":{}}"#;
 /// What a child that was told `lists` lists, unless the step says it.
 const TOOLS: &str = r#"[{"name":"t","inputSchema":{"type":"object"}}]"#;
 
+/// What `$ENVELOPE` stands for: the members that the gateway adds to the `_meta` of a session's request for a modern child, where
+/// its client declared this.
+pub(super) fn envelope(declared: &str) -> String {
+    let prefix = "io.modelcontextprotocol";
+    format!(
+        r#""{prefix}/protocolVersion":"2026-07-28","{prefix}/clientInfo":{{"name":"client","version":"0"}},"{prefix}/clientCapabilities":{declared}"#
+    )
+}
+
 /// A modern request: its body, and the fields that repeat it.
 pub(super) struct Asked {
     pub(super) body: String,

@@ -12,12 +12,12 @@ use crate::support::relay::{Relay, advance_clock, in_doubt, settle, until};
 /// A transcript that is being played.
 pub(super) struct Play {
     relay: Relay,
-    captures: Captures,
-    exchanges: HashMap<String, Exchange>,
+    pub(super) captures: Captures,
+    pub(super) exchanges: HashMap<String, Exchange>,
     /// What a client of a session writes into `mcp-protocol-version`.
-    revision: Option<String>,
-    /// What modern clients declare.
-    declared: String,
+    pub(super) revision: Option<String>,
+    /// What clients declare.
+    pub(super) declared: String,
 }
 
 impl Play {
@@ -31,6 +31,7 @@ impl Play {
         let (verb, rest) = step.text.split_once(' ').unwrap_or((&step.text, ""));
         match verb {
             "open" => self.open(rest).await,
+            "meet" => self.meet(rest).await,
             ">" => self.send(rest, &step.below).await,
             "<" => self.expect(rest, &step.below).await,
             "cut" => {
@@ -67,34 +68,6 @@ impl Play {
         }
     }
 
-    pub(super) async fn open(&mut self, rest: &str) -> Result<(), String> {
-        let (revision, name) = rest.split_once(" as $").unwrap_or((rest, "S"));
-        let child = self.relay.children().len();
-        self.revision = (revision >= "2025-06-18").then(|| revision.to_owned());
-        let params = format!(
-            r#""params":{{"protocolVersion":"{revision}","capabilities":{{}},"clientInfo":{{"name":"client","version":"0"}}}}"#
-        );
-        let initialize = format!(r#"> $open POST {{"jsonrpc":"2.0","id":0,"method":"initialize",{params}}}"#);
-        self.send(&initialize[2..], &["-mcp-session-id".to_owned(), "-mcp-protocol-version".to_owned()]).await?;
-        self.line(child, ">", &format!(r#"{{"jsonrpc":"2.0","id":1,"method":"initialize",{params}}}"#)).await?;
-        let result =
-            format!(r#"{{"protocolVersion":"{revision}","capabilities":{{}},"serverInfo":{{"name":"child","version":"0"}}}}"#);
-        self.line(child, "<", &format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#)).await?;
-        let exchange = self.exchange("$open")?;
-        let complete = until(|| {
-            exchange.pull();
-            exchange.is_complete().then_some(())
-        });
-        complete.await.ok_or("initialize is not answered")?;
-        let session = exchange.head.as_ref().and_then(|head| head.field("mcp-session-id")).ok_or("no session was opened")?;
-        self.captures.set(name, session.as_bytes());
-        let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-        self.send(&format!("$open POST {initialized}"), &[format!("mcp-session-id: {session}")]).await?;
-        self.expect("$open 202 empty", &[]).await?;
-        self.exchanges.remove("$open");
-        self.line(child, ">", initialized).await
-    }
-
     pub(super) async fn send(&mut self, rest: &str, below: &[String]) -> Result<(), String> {
         let (name, rest) = rest.split_once(' ').ok_or("write > NAME METHOD BODY")?;
         let (method, body) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -129,7 +102,7 @@ impl Play {
             }
             let (name, value) = line.split_once(':').ok_or("below a request stand header fields")?;
             if name == "target" {
-                value.trim().clone_into(&mut target);
+                target = String::from_utf8_lossy(&self.captures.fill(value.trim())?).into_owned();
                 continue;
             }
             if !replaced.contains(&name) {
@@ -148,7 +121,7 @@ impl Play {
         Ok(())
     }
 
-    async fn expect(&mut self, rest: &str, below: &[String]) -> Result<(), String> {
+    pub(super) async fn expect(&mut self, rest: &str, below: &[String]) -> Result<(), String> {
         let (name, rest) = rest.split_once(' ').ok_or("write < NAME WHAT")?;
         let (what, text) = rest.split_once(' ').unwrap_or((rest, ""));
         let exchange = self.exchanges.get_mut(name).ok_or("no such request")?;
@@ -230,7 +203,7 @@ impl Play {
         Ok(())
     }
 
-    async fn block(&mut self, name: &str, text: &str) -> Result<(), String> {
+    pub(super) async fn block(&mut self, name: &str, text: &str) -> Result<(), String> {
         let exchange = self.exchanges.get_mut(name).ok_or("no such request")?;
         let wants_comment = text.starts_with(':');
         let block = until(|| {
@@ -291,6 +264,11 @@ impl Play {
         Ok(())
     }
 
+    /// How many children have been named.
+    pub(super) fn children(&mut self) -> usize {
+        self.relay.children().len()
+    }
+
     /// The next line at a child.
     pub(super) async fn next_line(&mut self, at: usize) -> Result<Vec<u8>, String> {
         let child = self.relay.child(at).await?;
@@ -348,7 +326,7 @@ impl Play {
         Ok(())
     }
 
-    fn exchange(&mut self, name: &str) -> Result<&mut Exchange, String> {
+    pub(super) fn exchange(&mut self, name: &str) -> Result<&mut Exchange, String> {
         self.exchanges.get_mut(name).ok_or_else(|| format!("there is no request {name}"))
     }
 }

@@ -27,6 +27,8 @@ use crate::protocol::sse::StreamId;
 mod hello;
 mod questions;
 mod seats;
+#[cfg(test)]
+mod tests;
 
 /// A request that the child has not answered.
 struct Call {

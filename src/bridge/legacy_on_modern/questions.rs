@@ -140,6 +140,11 @@ pub(crate) fn failed(ask: Ask, id: &[u8], why: &str) -> Vec<u8> {
     jsonrpc::error(Some(id), jsonrpc::INTERNAL_ERROR, why, None)
 }
 
+/// Whether the user agreed to what an elicitation asked.
+pub(crate) fn is_accepted(answer: &[u8]) -> bool {
+    object::member(answer, "action").is_some_and(|action| action.value == b"\"accept\"")
+}
+
 /// 2025-11-25, Elicitation, URL Mode: what was begun elsewhere is done.
 pub(crate) fn elicitation_complete(elicitation: &str) -> Vec<u8> {
     let params = serde_json::json!({ "elicitationId": elicitation });

@@ -1,6 +1,10 @@
 use super::*;
 use crate::protocol::jsonrpc;
 
+mod envelopes;
+mod results;
+mod rounds;
+
 fn speaker() -> Speaker {
     Speaker::read(br#"{"protocolVersion":"2025-06-18","capabilities":{"roots":{"listChanged":true},"tasks":{}},"clientInfo":{"name":"c","version":"1"}}"#)
 }

@@ -15,7 +15,7 @@ use super::Bridged;
 use super::seat::{Order, Standing};
 use crate::bridge::subscriptions::{MAX_URIS, Subject, without_subscription};
 use crate::link::reader::Reader;
-use crate::protocol::jsonrpc::{self, Kind, METHOD_NOT_FOUND};
+use crate::protocol::jsonrpc::{self, Kind, METHOD_NOT_FOUND, Method};
 use crate::protocol::meta::Ask;
 use crate::protocol::object;
 
@@ -175,7 +175,14 @@ impl Bridged {
                     }
                 },
             };
-            let Some(line) = line.as_deref().and_then(frame) else { break };
+            let line = match line.as_deref().map(Frame::read) {
+                Some(Frame::Change(line)) => line,
+                Some(Frame::Odd) => {
+                    self.metrics.drop_counted("notification_for_nobody");
+                    continue;
+                }
+                Some(Frame::End) | None => break,
+            };
             match told.iter().position(|other| *other == line) {
                 Some(at) => drop(told.swap_remove(at)),
                 None => self.tell_client(line),
@@ -191,9 +198,10 @@ impl Bridged {
     async fn last_words(&self, reader: &mut Reader) -> Vec<Bytes> {
         let mut told = Vec::new();
         while let Ok(Some(line)) = timeout(Duration::ZERO, reader.event()).await {
-            let Some(line) = frame(&line) else { break };
-            self.tell_client(line.clone());
-            told.push(line);
+            if let Frame::Change(line) = Frame::read(&line) {
+                self.tell_client(line.clone());
+                told.push(line);
+            }
         }
         told
     }
@@ -240,10 +248,23 @@ impl Bridged {
     }
 }
 
-/// A frame as a legacy client reads it; `None` if it is the subscription's end.
-fn frame(line: &[u8]) -> Option<Bytes> {
-    let is_frame = jsonrpc::read(line).is_ok_and(|envelope| envelope.kind == Kind::Notification);
-    is_frame.then(|| without_subscription(line).into())
+/// What has come on a subscription.
+enum Frame {
+    /// A change, as a legacy client reads it.
+    Change(Bytes),
+    /// Nothing that such a client knows.
+    Odd,
+    End,
+}
+
+impl Frame {
+    fn read(line: &[u8]) -> Frame {
+        match jsonrpc::read(line) {
+            Ok(envelope) if envelope.method(line) == Method::Changed => Frame::Change(without_subscription(line).into()),
+            Ok(envelope) if envelope.kind == Kind::Notification => Frame::Odd,
+            _ => Frame::End,
+        }
+    }
 }
 
 /// What a task that stands for a session is told, and which of them it is.

@@ -241,7 +241,8 @@ impl Bridged {
             return Err(why.to_owned());
         }
         let (answers, mut answered) = mpsc::channel(count.get());
-        let put = self.put_questions(work.call, &asked, &answers, elicitations);
+        let mut begun = Vec::with_capacity(count.get());
+        let put = self.put_questions(work.call, &asked, &answers, &mut begun);
         drop(answers);
         let collected = match put {
             Ok(()) => self.collect(&asked, &mut answered).await,
@@ -249,7 +250,11 @@ impl Bridged {
         };
         // Those that are still open: the client failed another, or did not answer in time.
         self.with(|seat, effects| seat.withdraw(work.call, "the server goes on without an answer", effects));
-        Ok(asked.retry(&collected?))
+        let collected = collected?;
+        // What the user did not begin is never done.
+        let accepted = begun.into_iter().zip(&collected).filter(|(_, answer)| questions::is_accepted(answer));
+        elicitations.extend(accepted.filter_map(|(elicitation, _)| elicitation));
+        Ok(asked.retry(&collected))
     }
 
     fn put_questions(
@@ -257,13 +262,13 @@ impl Bridged {
         call: u64,
         asked: &Round,
         answers: &super::seat::Answers,
-        elicitations: &mut Vec<String>,
+        begun: &mut Vec<Option<String>>,
     ) -> Result<(), &'static str> {
         for (at, question) in asked.questions.iter().enumerate() {
             let elicitation = (question.subject == Subject::Url).then(elicitation_id);
             let line = |id| question.request(id, elicitation.as_deref(), self.speaker.revision);
             self.with(|seat, effects| seat.ask(call, at, answers, line, effects))?;
-            elicitations.extend(elicitation);
+            begun.push(elicitation);
         }
         Ok(())
     }

@@ -382,3 +382,6 @@ pub(super) enum Said {
     /// Nobody hears it; the reason is a metric's label.
     No(&'static str),
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod together;
+
 const PATIENCE: Patience = Patience {
     request: Duration::from_secs(300),
     hard: Duration::from_secs(3600),
@@ -203,7 +205,7 @@ fn the_users_time_is_not_the_calls() {
             &refused[..],
             [Routed::ToChild(line), Routed::Event(StreamId(1), EventKind::Notification, told)]
                 if line.starts_with(br#"{"jsonrpc":"2.0","id":9,"error""#)
-                    && told.starts_with(br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":9,"#)
+                    && told.starts_with(br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":9,"reason":"nobody answered in time"}"#)
         ),
         "{refused:?}"
     );
