@@ -10,10 +10,9 @@ use tokio::time::Instant;
 pub(crate) use self::hello::initialize_result;
 use self::questions::Question;
 pub(crate) use self::seats::Sitter;
-use self::seats::{Seat, Wish, has_wish, resource};
+use self::seats::{Seat, Wish, resource};
 use super::Patience;
 use super::capabilities::Declared;
-use super::subscriptions::covers;
 use crate::link::log::Log;
 use crate::link::route::{Carries, Route, Routed};
 use crate::link::stream::EventKind;
@@ -216,10 +215,8 @@ impl LegacyOnLegacy {
             (Method::Changed, ..) => {
                 let updated = envelope.is_method(text, "notifications/resources/updated");
                 let about = updated.then(|| uri(text, envelope).unwrap_or_default());
-                let hears = |session: &u64| match &about {
-                    None => true,
-                    Some(uri) => self.wanted.iter().any(|(own, wishes)| has_wish(wishes, *session) && covers(own, uri)),
-                };
+                let wanting: Option<HashSet<u64>> = about.map(|uri| self.wanted_by(&uri));
+                let hears = |session: &u64| wanting.as_ref().is_none_or(|wanting| wanting.contains(session));
                 let seats = self.seats.iter().filter(|(session, _)| hears(session));
                 let before = out.len();
                 let event = |seat: &Seat| Routed::Event(seat.standing, EventKind::Notification, splice(text, &mut [], b""));

@@ -1,8 +1,11 @@
 //! Who uses a shared legacy child, and what they want to hear: the child is told of the most verbose level, and of a resource as
 //! long as anybody wants it.
 
+use std::collections::HashSet;
+
 use super::LegacyOnLegacy;
 use crate::bridge::capabilities::Declared;
+use crate::bridge::subscriptions::covers;
 use crate::link::route::Routed;
 use crate::protocol::meta::Level;
 use crate::protocol::sse::StreamId;
@@ -82,6 +85,12 @@ impl LegacyOnLegacy {
         self.wanted.contains_key(uri)
     }
 
+    /// Who wants to hear of a resource that has changed.
+    pub(super) fn wanted_by(&self, updated: &str) -> HashSet<u64> {
+        let wishes = self.wanted.iter().filter(|(uri, _)| covers(uri, updated)).flat_map(|(_, wishes)| wishes);
+        wishes.map(|wish| wish.session).collect()
+    }
+
     /// A session's client wants to hear of a resource since that call; says whether it is the first that does.
     pub(super) fn want(&mut self, session: u64, uri: &str, call: u64) -> bool {
         let wishes = self.wanted.entry(uri.to_owned()).or_default();
@@ -155,7 +164,7 @@ impl LegacyOnLegacy {
     }
 }
 
-pub(super) fn has_wish(wishes: &[Wish], session: u64) -> bool {
+fn has_wish(wishes: &[Wish], session: u64) -> bool {
     wishes.iter().any(|wish| wish.session == session)
 }
 

@@ -223,6 +223,12 @@ fn cancelled(number: u64, reason: &str) -> Routed {
     ))
 }
 
+/// The client need not answer any more.
+fn expired(stream: u64, id: &str) -> Routed {
+    let params = format!(r#"{{"requestId":{id},"reason":"nobody answered in time"}}"#);
+    note(stream, &format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#))
+}
+
 /// A request of the gateway's own.
 fn own(number: u64, method: &str, params: &str) -> Routed {
     to_child(&format!(r#"{{"jsonrpc":"2.0","id":{number},"method":"{method}","params":{params}}}"#))
@@ -264,11 +270,4 @@ fn shown(routed: &[Routed]) -> Vec<String> {
         other => format!("{other:?}"),
     };
     routed.iter().map(one).collect()
-}
-
-/// What a client is told of a question that nobody answered in time.
-fn withdrawn(id: &str) -> String {
-    format!(
-        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"nobody answered in time"}}}}"#
-    )
 }

@@ -93,6 +93,9 @@ impl Bridged {
         let (taken, outcome) = oneshot::channel();
         {
             let mut seat = self.lock();
+            if !seat.is_open(call) {
+                return Ok(()); // cancelled before its turn
+            }
             let task = tokio::spawn(Arc::clone(self).run(call, text, envelope, Arc::clone(refuse), taken));
             seat.assign(call, task.abort_handle());
         }

@@ -166,6 +166,10 @@ impl Seat {
         }
     }
 
+    pub(super) fn is_open(&self, call: u64) -> bool {
+        self.calls.contains_key(&call)
+    }
+
     pub(super) fn carries_of(&self, call: u64) -> Carries {
         self.calls.get(&call).map_or(Carries::AnswerOnly, |call| call.carries)
     }

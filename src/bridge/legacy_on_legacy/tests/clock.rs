@@ -42,8 +42,7 @@ fn the_users_time_is_not_the_calls() {
     same(&bench.after(PATIENCE.request), &[]);
     same(&bench.after(QUESTION - PATIENCE.request - MILLISECOND), &[]);
     let text = "the client did not answer in time (--question-timeout)";
-    let told = event(stream, EventKind::Notification, &withdrawn("9"));
-    same(&bench.after(MILLISECOND), &[Routed::Expired("question"), refusal("9", -32603, text), told]);
+    same(&bench.after(MILLISECOND), &[Routed::Expired("question"), refusal("9", -32603, text), expired(stream, "9")]);
     assert_eq!(bench.reply("9"), Routed::Dropped("answer_without_question"));
     same(&bench.after(PATIENCE.request - MILLISECOND), &[]);
     let late = error("1", -32603, jsonrpc::LATE, "");

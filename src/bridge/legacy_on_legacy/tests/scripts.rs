@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::turns::{Subscribes, word};
+use super::turns::{Wish, word};
 use super::*;
 
 /// So many sessions use the child at once.
@@ -58,7 +58,8 @@ pub(super) struct Open {
     pub(super) id: String,
     pub(super) token: Option<String>,
     pub(super) carries: Carries,
-    pub(super) subscribes: Option<Subscribes>,
+    /// To what it subscribes, and whether the child takes that.
+    pub(super) subscribes: Option<(&'static str, bool)>,
     pub(super) began: Instant,
     pub(super) alive: Instant,
 }
@@ -81,7 +82,7 @@ pub(super) struct World {
     /// Calls that were given up and may go on in the child: whose, and since when.
     pub(super) fading: BTreeMap<u64, (u64, Instant)>,
     pub(super) asked: BTreeMap<u8, Asked>,
-    pub(super) wanted: BTreeMap<&'static str, BTreeSet<u64>>,
+    pub(super) wanted: BTreeMap<&'static str, BTreeMap<u64, Wish>>,
     /// What the gateway told the child, unanswered and answered.
     pub(super) told: Vec<u64>,
     pub(super) heard: Vec<u64>,
@@ -169,7 +170,7 @@ impl World {
             Step::Update(uri) => {
                 let wanted = std::mem::take(&mut self.wanted);
                 let covering = |own: &str| own == URIS[uri] || (own, URIS[uri]) == ("file:///a", "file:///a/b");
-                let hears = |session: u64| wanted.iter().any(|(own, all)| covering(own) && all.contains(&session));
+                let hears = |session: u64| wanted.iter().any(|(own, all)| covering(own) && all.contains_key(&session));
                 self.change(&updated(URIS[uri]), hears);
                 self.wanted = wanted;
             }
@@ -217,7 +218,7 @@ impl World {
         }
         for uri in URIS {
             let wanted = self.wanted.get(uri).is_some_and(|all| !all.is_empty());
-            let is_doubtful = self.rests.contains(uri) || self.open.values().any(|open| open.fails_to_take(uri));
+            let is_doubtful = self.rests.contains(uri) || self.open.values().any(|open| open.subscribes == Some((uri, false)));
             assert!(wanted || !self.child_uris.contains(uri), "nobody wants {uri}");
             assert!(!wanted || is_doubtful || self.child_uris.contains(uri), "somebody wants {uri}");
         }
@@ -244,8 +245,8 @@ impl World {
     /// What a call that was given up leaves: its questions, and the subscription that it may have made.
     pub(super) fn let_go(&mut self, number: u64, open: &Open) -> Vec<Routed> {
         let mut expected = self.drop_questions(number);
-        if let Some(made) = open.subscribes.filter(|made| made.is_new) {
-            expected.extend(self.unwant(open.session, made.uri));
+        if let Some((uri, _)) = open.subscribes {
+            expected.extend(self.unwant(open.session, uri, Some(number)));
         }
         expected
     }
@@ -277,21 +278,21 @@ impl World {
     }
 
     /// A session wants a resource no more; the child is told if it was the last.
-    pub(super) fn unwant(&mut self, session: u64, uri: &'static str) -> Vec<Routed> {
-        if self.forget(session, uri) {
+    pub(super) fn unwant(&mut self, session: u64, uri: &'static str, call: Option<u64>) -> Vec<Routed> {
+        if self.forget(session, uri, call) {
             self.child_uris.remove(uri);
             return vec![own_about(self.own(), "unsubscribe", uri)];
         }
         Vec::new()
     }
 
-    /// Says whether it was the last that wanted it.
-    pub(super) fn forget(&mut self, session: u64, uri: &'static str) -> bool {
-        let is_last = self.wanted.get_mut(uri).is_some_and(|all| all.remove(&session) && all.is_empty());
-        is_last && {
-            self.rests.remove(uri);
-            true
-        }
+    /// A wish is over, if it is that call's where one is named. Says whether it was the last for that resource.
+    pub(super) fn forget(&mut self, session: u64, uri: &'static str, call: Option<u64>) -> bool {
+        let Some(all) = self.wanted.get_mut(uri) else { return false };
+        let goes = all.get(&session).is_some_and(|wish| call.is_none_or(|call| call == wish.newest));
+        let is_last = goes && all.remove(&session).is_some() && all.is_empty();
+        self.rests.retain(|other| !is_last || *other != uri);
+        is_last
     }
 
     fn sit(&mut self, slot: usize, declares: usize, level: Option<Level>, mask: u8, hears: bool) {
@@ -320,7 +321,7 @@ impl World {
             for uri in uris {
                 let all = self.wanted.entry(uri).or_default();
                 let is_first = all.is_empty();
-                all.insert(number);
+                all.insert(number, Wish { first: 0, newest: 0 });
                 if is_first {
                     self.child_uris.insert(uri);
                     expected.push(own_about(self.own(), "subscribe", uri));
@@ -343,7 +344,7 @@ impl World {
         if let Some(standing) = member.standing {
             let mut expected = vec![end(standing)];
             for uri in URIS {
-                expected.extend(self.unwant(session, uri));
+                expected.extend(self.unwant(session, uri, None));
             }
             expected.extend(self.level_child());
             same(&self.bench.leave(standing), &expected);
@@ -367,7 +368,7 @@ impl World {
         slot: usize,
         (id, token): (String, Option<String>),
         carries: Carries,
-        subscribes: Option<Subscribes>,
+        subscribes: Option<(&'static str, bool)>,
         text: impl Fn(&str, Option<&str>) -> String,
         behind: Option<Routed>,
     ) {

@@ -199,6 +199,22 @@ fn a_failed_subscription_does_not_take_back_a_later_one() {
 }
 
 #[test]
+fn an_older_result_settles_no_wish_that_was_made_after_it() {
+    for (answers, hears) in [([true, true], true), ([true, false], false), ([false, true], true), ([false, false], false)] {
+        let mut bench = Bench::new();
+        let seat = bench.seated(1);
+        bench.send(1, &about("1", "subscribe", "u"));
+        bench.send(1, &about("2", "unsubscribe", "u"));
+        bench.send(1, &about("3", "subscribe", "u"));
+        for (number, is_taken) in ["1", "3"].into_iter().zip(answers) {
+            drop(bench.hear(&if is_taken { result(number) } else { error(number, -5, "no", "") }));
+        }
+        let expected = if hears { note(seat, &updated("u")) } else { Routed::Dropped("change_for_nobody") };
+        same(&bench.hear(&updated("u")), &[expected]);
+    }
+}
+
+#[test]
 fn what_the_child_leaves_unanswered_is_not_remembered_for_ever() {
     let mut bench = Bench::new();
     bench.seated(1);

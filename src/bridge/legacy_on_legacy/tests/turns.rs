@@ -16,42 +16,33 @@ pub(super) fn word(of: u8) -> String {
     if of.is_multiple_of(2) { (of % 3).to_string() } else { format!("\"{}\"", of % 3) }
 }
 
-/// To what it subscribes, whether the child takes that, and whether the session was not subscribed already.
+/// A session's wish to hear of a resource: the call that it began with, and the newest that says it; 0 once the child took one.
 #[derive(Clone, Copy)]
-pub(super) struct Subscribes {
-    pub(super) uri: &'static str,
-    pub(super) takes: bool,
-    pub(super) is_new: bool,
-}
-
-impl Open {
-    /// It makes a wish for that resource that the child will refuse.
-    pub(super) fn fails_to_take(&self, uri: &str) -> bool {
-        self.subscribes.is_some_and(|made| made.uri == uri && made.is_new && !made.takes)
-    }
+pub(super) struct Wish {
+    pub(super) first: u64,
+    pub(super) newest: u64,
 }
 
 impl World {
     pub(super) fn subscribe(&mut self, slot: usize, uri: &'static str, takes: bool) {
         let Some((session, true)) = self.member(slot) else { return };
-        let is_its = |open: &Open| open.session == session && open.subscribes.is_some_and(|made| made.uri == uri);
-        if self.open.values().any(is_its) {
-            return;
+        let number = self.next;
+        let wish = self.wanted.entry(uri).or_default().entry(session).or_insert(Wish { first: number, newest: number });
+        if wish.newest != 0 {
+            wish.newest = number;
         }
-        let is_new = self.wanted.entry(uri).or_default().insert(session);
         if takes {
             self.child_uris.insert(uri);
         }
-        let subscribes = Some(Subscribes { uri, takes, is_new });
-        self.send(slot, (word(1), None), Carries::Events, subscribes, |id, _| about(id, "subscribe", uri), None);
+        self.send(slot, (word(1), None), Carries::Events, Some((uri, takes)), |id, _| about(id, "subscribe", uri), None);
     }
 
     /// The child hears of it only if nobody else wants it; where it was on its way already, that others still do.
     pub(super) fn unsubscribe(&mut self, slot: usize, uri: &'static str, crosses: bool) {
         let Some((session, _)) = self.member(slot) else { return };
-        let is_wanted = self.wanted.get(uri).is_some_and(|all| all.iter().any(|other| *other != session));
+        let is_wanted = self.wanted.get(uri).is_some_and(|all| all.keys().any(|other| *other != session));
         assert_eq!(self.bench.router.is_wanted_by_others(session, uri), is_wanted);
-        self.forget(session, uri);
+        self.forget(session, uri, None);
         if is_wanted && !crosses {
             assert!(!self.bench.router.want_no_more(session, uri, None));
             return;
@@ -75,13 +66,18 @@ impl World {
 
     pub(super) fn answer(&mut self, pick: usize, is_result: bool) {
         let Some(number) = self.pick(pick) else { return };
-        let outcome = self.open.get(&number).and_then(|open| open.subscribes).map(|made| made.takes);
+        let outcome = self.open.get(&number).and_then(|open| open.subscribes).map(|(_, takes)| takes);
         let line = |id: &str| if outcome.unwrap_or(is_result) { result(id) } else { error(id, -5, "no", "") };
         let mut expected = Vec::new();
         if self.open.contains_key(&number) {
             let open = self.finish(number);
-            if let Some(made) = open.subscribes.filter(|made| open.fails_to_take(made.uri)) {
-                expected.extend(self.unwant(open.session, made.uri));
+            match open.subscribes {
+                Some((uri, true)) => {
+                    let wish = self.wanted.get_mut(uri).and_then(|all| all.get_mut(&open.session));
+                    wish.into_iter().filter(|wish| number >= wish.first).for_each(|wish| wish.newest = 0);
+                }
+                Some((uri, false)) => expected.extend(self.unwant(open.session, uri, Some(number))),
+                None => {}
             }
             expected.push(answer(open.stream, &line(&open.id)));
             expected.extend(self.drop_questions(number));
@@ -180,10 +176,10 @@ impl World {
         }
         let old: Vec<u8> = self.asked.iter().filter(|(_, asked)| now - asked.at >= QUESTION).map(|(id, _)| *id).collect();
         for id in old {
-            let asked = self.asked.remove(&id).expect("it is open");
+            let stream = self.asked.remove(&id).expect("it is open").stream;
             expected.push(Routed::Expired("question"));
+            expected.push(expired(stream, &word(id)));
             expected.push(refusal(&word(id), -32603, "the client did not answer in time (--question-timeout)"));
-            expected.push(event(asked.stream, EventKind::Notification, &withdrawn(&word(id))));
         }
         same_set(&routed, &expected);
     }

@@ -131,6 +131,7 @@ fn a_structured_result_is_in_an_object_where_its_client_expects_one() {
     );
     for (content, expected) in [
         ("[]", r#"[{"type":"text","text":"7"}]"#),
+        ("[1]", r#"[1,{"type":"text","text":"7"}]"#),
         (r#"[{"type":"image"}]"#, r#"[{"type":"image"},{"type":"text","text":"7"}]"#),
         (r#"[{"type":"image"},{"type":"text","text":"t"}]"#, r#"[{"type":"image"},{"type":"text","text":"t"}]"#),
     ] {

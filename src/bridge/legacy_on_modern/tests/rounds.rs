@@ -77,6 +77,23 @@ fn what_a_revision_cannot_say_is_told() {
 }
 
 #[test]
+fn results_of_tools_in_a_question_are_objects() {
+    for (content, expected) in [
+        (r#"{"structuredContent":[1]}"#, r#"{"structuredContent":{"result":[1]}}"#),
+        (r#"{"structuredContent":{"a":1}}"#, r#"{"structuredContent":{"a":1}}"#),
+        (
+            r#"[{"structuredContent":1},{"structuredContent":{}}]"#,
+            r#"[{"structuredContent":{"result":1}},{"structuredContent":{}}]"#,
+        ),
+        (r#""text""#, r#""text""#),
+    ] {
+        let params = |content: &str| format!(r#"{{"messages":[{{"role":"user","content":{content}}}]}}"#);
+        let told = asked(&question("sampling/createMessage", &params(content)), None, Revision::V2025_11_25);
+        assert!(told.contains(&params(expected)), "{told}");
+    }
+}
+
+#[test]
 fn a_client_that_fails_cancels_a_form_and_fails_the_rest() {
     let cancel = || Ok(br#"{"action":"cancel"}"#.to_vec());
     let error = br#"{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"no"}}"#;

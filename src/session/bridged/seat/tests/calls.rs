@@ -267,3 +267,25 @@ fn a_session_is_idle_where_nothing_is_in_flight_and_nobody_listens() {
         assert_eq!(idle(&bench, SECOND), SECOND);
     }
 }
+
+#[test]
+fn notifications_that_wait_for_a_child_keep_their_order_and_are_not_too_many() {
+    let mut bench = Bench::new();
+    let seat = &mut bench.seat;
+    assert!(!seat.has_waiting() && seat.next_waiting().is_none());
+    for at in 0..64 {
+        assert_eq!(seat.wait_with(Bytes::from(vec![at])), Ok(at == 0), "the first needs somebody who sees to it");
+    }
+    assert_eq!(seat.wait_with(Bytes::new()), Err(NotPosted::ChildBusy));
+    for at in 0..64 {
+        assert_eq!(seat.next_waiting(), Some(Bytes::from(vec![at])));
+        // Others wait behind the last one until that has gone.
+        assert!(seat.has_waiting());
+    }
+    assert_eq!(seat.wait_with("late".into()), Ok(false));
+    assert_eq!((seat.next_waiting(), seat.next_waiting()), (Some("late".into()), None));
+    assert!(!seat.has_waiting());
+    assert_eq!(seat.wait_with("again".into()), Ok(true));
+    bench.end();
+    assert_eq!((bench.seat.next_waiting(), bench.seat.has_waiting()), (None, false));
+}
