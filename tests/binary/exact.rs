@@ -178,7 +178,7 @@ fn a_child_that_asks_in_json_mode_is_told_at_once_that_it_cannot() {
     let answer: Value = serde_json::from_str(&text_of(&session.call("ask", &json!({})))).expect("JSON");
     assert_eq!(answer["error"]["code"], -32601, "{answer}");
     eprintln!("told after {:?}", began.elapsed());
-    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    proc::was_prompt(began.elapsed(), SECOND);
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn a_bomb_of_brackets_is_refused_quickly_and_never_reaches_the_child() {
         let reply = gateway.ask(&session.post(body.as_str()));
         assert_eq!(reply.status(), 400, "{}", reply.text());
         eprintln!("{} bytes refused in {:?}", body.len(), began.elapsed());
-        assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+        proc::was_prompt(began.elapsed(), SECOND);
     }
     assert_eq!(sent(), before);
     // Deeper ones pass as well, but the child of the tests cannot read them.

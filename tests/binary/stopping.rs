@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::gateway::{Gateway, Start};
 use crate::support::http::Connection;
-use crate::support::proc::eventually_true;
+use crate::support::proc::{self, eventually_true};
 use crate::support::session::{REVISION, Session, call, initialize};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -52,8 +52,8 @@ fn asked_to_stop_it_finishes_every_call_and_lets_every_stream_go() {
         "not ready after {unready:?}, streams ended after {streams_ended:?}, answers {answered:?}, end {:?}",
         asked.elapsed()
     );
-    assert!(unready < SECOND / 5 && streams_ended < SECOND, "{unready:?} {streams_ended:?}");
-    assert!(asked.elapsed() < 5 * SECOND, "{:?}", asked.elapsed());
+    proc::was_prompt(unready.max(streams_ended), SECOND);
+    proc::was_prompt(asked.elapsed(), 5 * SECOND);
     assert!(gateway.descendants().is_empty());
 }
 
@@ -68,7 +68,7 @@ fn an_idle_gateway_stops_at_once() {
     let began = Instant::now();
     assert_eq!(gateway.exit_code(5 * SECOND), 0);
     eprintln!("stopped after {:?}", began.elapsed());
-    assert!(began.elapsed() < 2 * SECOND, "{:?}", began.elapsed());
+    proc::was_prompt(began.elapsed(), 2 * SECOND);
     assert!(gateway.descendants().is_empty());
     drop((standing, idle));
 }
@@ -105,7 +105,7 @@ fn a_stream_that_nobody_reads_does_not_delay_the_end_beyond_the_deadline() {
     drop(session);
     assert_eq!(gateway.exit_code(10 * SECOND), 0);
     eprintln!("stopped after {:?}", asked.elapsed());
-    assert!(asked.elapsed() < 5 * SECOND, "{:?}", asked.elapsed());
+    proc::was_prompt(asked.elapsed(), 5 * SECOND);
     drop(stalled);
 }
 
@@ -125,7 +125,7 @@ fn a_second_signal_ends_it_at_once() {
         drop((call, session));
         let began = Instant::now();
         assert_eq!(gateway.exit_code(2 * SECOND), code);
-        assert!(began.elapsed() < SECOND / 2, "{:?}", began.elapsed());
+        proc::was_prompt(began.elapsed(), SECOND / 2);
         eventually_true(SECOND, "its children are killed", || gateway.descendants().is_empty());
     }
 }

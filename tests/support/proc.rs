@@ -79,9 +79,19 @@ pub(crate) fn kill(pid: i32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(pid).expect("a pid"), signal);
 }
 
-/// Looks until there is something to see; fails when the time is over.
+/// What a machine that has other work to do may take longer than any limit of ours.
+const AIR: Duration = Duration::from_secs(5);
+
+/// Fails if that took much longer than it should: not for being slow, but for waiting for something that it should not.
+#[track_caller]
+pub(crate) fn was_prompt(took: Duration, limit: Duration) {
+    assert!(took < limit + AIR, "{took:?} instead of {limit:?}");
+}
+
+/// Looks until there is something to see; fails when the time is long over.
 #[track_caller]
 pub(crate) fn eventually<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let limit = limit + AIR;
     let began = Instant::now();
     loop {
         if let Some(seen) = look() {
