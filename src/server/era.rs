@@ -110,13 +110,16 @@ impl Server {
             return std::future::pending().await;
         }
         self.probe_once();
+        // Kept until it may be acted upon.
+        let mut suspected = false;
         loop {
-            let suspected = timeout(FAILURE, self.pool.suspect.notified()).await.is_ok();
+            suspected |= timeout(FAILURE, self.pool.suspect.notified()).await.is_ok();
             let age = match &*self.eras.found.borrow() {
                 Found::Era(_, at) => at.elapsed(),
                 _ => continue,
             };
             if age >= DOUBT && (suspected || self.has_changed()) {
+                suspected = false;
                 info!("the server is asked again which revisions it speaks");
                 self.probe_once();
             }
