@@ -241,10 +241,16 @@ impl Bridged {
         if self.listen(&uris).await.is_err() {
             return false;
         }
+        self.everything_may_have_changed();
+        true
+    }
+
+    /// Tells the client of a change of each list and of each resource that it subscribed to.
+    pub(super) fn everything_may_have_changed(&self) {
+        let uris = self.lock().uris.clone();
         let lists = [("tools", Subject::Tools), ("prompts", Subject::Prompts), ("resources", Subject::Resources)];
         let told = lists.into_iter().filter(|(kind, _)| self.facts.declares(&[kind, "listChanged"])).map(|(_, subject)| subject);
         told.chain(uris.into_iter().map(Subject::Resource)).for_each(|subject| self.tell_client(subject.line().into()));
-        true
     }
 }
 

@@ -183,6 +183,7 @@ impl Seat {
         if self.calls.get(&call).is_some_and(|call| call.way != Way::Own) {
             return false;
         }
+        self.subscribing.retain(|_, by| *by != call);
         if let Some(call) = self.calls.remove(&call) {
             self.log.end(call.stream, effects);
         }
@@ -220,6 +221,7 @@ impl Seat {
     pub(super) fn answer(&mut self, number: u64, line: Bytes, effects: &mut Effects) -> bool {
         let Some(call) = self.calls.remove(&number) else { return false };
         self.questions.retain(|_, question| question.call != number);
+        self.subscribing.retain(|_, by| *by != number);
         let has_more = match call.way {
             Way::Own => false,
             Way::Standing => true,

@@ -13,7 +13,6 @@ use super::{Bridged, LOST};
 use crate::bridge::legacy_on_legacy::Sitter;
 use crate::bridge::legacy_on_modern::questions::Question;
 use crate::bridge::legacy_on_modern::results;
-use crate::bridge::subscriptions::Subject;
 use crate::link::NotPosted;
 use crate::link::reader::Reader;
 use crate::pool::{NotTaken, Seated, Standing};
@@ -170,13 +169,6 @@ impl Bridged {
             }
             Vec::new()
         });
-    }
-
-    fn everything_may_have_changed(&self) {
-        let uris = self.lock().uris.clone();
-        let lists = [("tools", Subject::Tools), ("prompts", Subject::Prompts), ("resources", Subject::Resources)];
-        let told = lists.into_iter().filter(|(kind, _)| self.facts.declares(&[kind, "listChanged"])).map(|(_, subject)| subject);
-        told.chain(uris.into_iter().map(Subject::Resource)).for_each(|subject| self.tell_client(subject.line().into()));
     }
 
     /// Hands on what comes of a call until it is answered, and the client's answers to what it is asked.

@@ -289,3 +289,15 @@ fn notifications_that_wait_for_a_child_keep_their_order_and_are_not_too_many() {
     bench.end();
     assert_eq!((bench.seat.next_waiting(), bench.seat.has_waiting()), (None, false));
 }
+
+#[test]
+fn a_subscription_that_does_not_come_about_takes_no_place() {
+    let mut bench = Bench::new();
+    for _ in 0..crate::bridge::subscriptions::MAX_URIS {
+        let (call, _) = bench.own("1", Carries::Events);
+        assert!(bench.seat.begin_subscribing(&format!("file:///{call}"), call));
+        assert_eq!(bench.cancel("1"), Ok(()));
+    }
+    let (call, _) = bench.own("1", Carries::Events);
+    assert!(bench.seat.begin_subscribing("file:///one", call));
+}
