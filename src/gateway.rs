@@ -79,7 +79,7 @@ impl Gateway {
         };
         let metrics = Arc::new(Metrics::new());
         show_limits(&metrics, &config.limits);
-        let spawner = Spawner::start(Arc::clone(&metrics)).map_err(StartError::Thread)?;
+        let spawner = Spawner::start(config.owns_process, Arc::clone(&metrics)).map_err(StartError::Thread)?;
         let server = Server::new(&config, spawner, Arc::clone(&metrics)).map_err(StartError::Random)?;
         if let Some(path) = &config.ready_file {
             std::fs::write(path, format!("{address}\n")).map_err(StartError::ReadyFile)?;

@@ -25,6 +25,7 @@ mod demo;
 mod gateway;
 mod http;
 mod link;
+mod memory;
 mod metrics;
 mod pool;
 mod principal;
@@ -35,6 +36,7 @@ mod session;
 mod shutdown;
 mod telemetry;
 
+pub use child::{GUARD_ARGUMENT, guard_cgroup};
 pub use config::{Config, Fault, Flags, LogFormat};
 pub use demo::{DEMO_ARGUMENT, serve as serve_demo};
 pub use gateway::{Gateway, StartError};

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use mcp_http_gateway::{Config, DEMO_ARGUMENT, Fault, Flags, Gateway, StartError, serve_demo, start_log};
+use mcp_http_gateway::{
+    Config, DEMO_ARGUMENT, Fault, Flags, GUARD_ARGUMENT, Gateway, StartError, guard_cgroup, serve_demo, start_log,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
@@ -16,9 +18,17 @@ const BUG: u8 = 70;
 const SYSTEM: u8 = 71;
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|word| word == DEMO_ARGUMENT) {
-        serve_demo();
-        return ExitCode::SUCCESS;
+    let mut words = std::env::args_os().skip(1);
+    match (words.next(), words.next()) {
+        (Some(word), _) if word == DEMO_ARGUMENT => {
+            serve_demo();
+            return ExitCode::SUCCESS;
+        }
+        (Some(word), Some(folder)) if word == GUARD_ARGUMENT => {
+            guard_cgroup(folder.as_ref());
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
     }
     let flags = match Flags::try_parse() {
         Ok(flags) => flags,
@@ -32,7 +42,7 @@ fn main() -> ExitCode {
         Ok(program) => vec![program.into(), DEMO_ARGUMENT.into()],
         Err(_) => vec!["mcp-http-gateway".into(), DEMO_ARGUMENT.into()],
     };
-    let config = match Config::from_flags(flags, &demo) {
+    let mut config = match Config::from_flags(flags, &demo) {
         Ok(config) => config,
         Err(fault) => {
             eprintln!("error: {fault}");
@@ -42,6 +52,7 @@ fn main() -> ExitCode {
             });
         }
     };
+    config.owns_process = true;
     if let Err(text) = start_log(config.log_format, &config.log) {
         eprintln!("error: {text}");
         return ExitCode::from(USAGE);

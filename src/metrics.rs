@@ -61,6 +61,11 @@ pub(crate) struct Metrics {
     pub(crate) stderr_lines: Counter,
     pub(crate) stderr_lines_unlogged: Counter,
     pub(crate) orphans_reaped: Counter,
+    pub(crate) failed_starts: Gauge,
+    respawns: Family<Label, Counter>,
+    pub(crate) escaped: Counter,
+    pub(crate) asleep: Gauge,
+    pub(crate) memory_percent: Gauge,
     limits: Family<Label, Gauge>,
     resident_bytes: Gauge,
     open_fds: Gauge,
@@ -111,6 +116,11 @@ impl Metrics {
             stderr_lines: Counter::default(),
             stderr_lines_unlogged: Counter::default(),
             orphans_reaped: Counter::default(),
+            failed_starts: Gauge::default(),
+            respawns: Family::default(),
+            escaped: Counter::default(),
+            asleep: Gauge::default(),
+            memory_percent: Gauge::default(),
             limits: Family::default(),
             resident_bytes: Gauge::default(),
             open_fds: Gauge::default(),
@@ -146,6 +156,15 @@ impl Metrics {
             self.child_resident_bytes.clone(),
         );
         r.register("child_spawns", "Attempts to start a child, by result", self.child_spawns.clone());
+        r.register("child_failed_starts", "Starts of children that failed in a row", self.failed_starts.clone());
+        r.register(
+            "child_respawns",
+            "Children started in the place of one that ended or slept, by reason",
+            self.respawns.clone(),
+        );
+        r.register("children_escaped", "Processes that left their child's group and could not be ended", self.escaped.clone());
+        r.register("sessions_asleep", "Sessions whose child is stopped until their next message", self.asleep.clone());
+        r.register("memory_used_percent", "The memory in use, of what cgroup and machine allow", self.memory_percent.clone());
         r.register("child_exits", "Children that ended, by reason", self.child_exits.clone());
         r.register_with_unit(
             "child_spawn_duration",
@@ -167,7 +186,7 @@ impl Metrics {
         r.register("accept_errors", "Connections that could not be accepted, by error", self.accept_errors.clone());
         r.register("stderr_lines", "Lines that children wrote to stderr", self.stderr_lines.clone());
         r.register("stderr_lines_unlogged", "Of these, lines over the rate that is logged", self.stderr_lines_unlogged.clone());
-        r.register("orphans_reaped", "Processes of others that ended under us as PID 1", self.orphans_reaped.clone());
+        r.register("orphans_reaped", "Processes that were left to us and ended", self.orphans_reaped.clone());
         r.register("limit", "The bounds in force", self.limits.clone());
         r.register_with_unit(
             "process_resident_memory",
@@ -215,6 +234,10 @@ impl Metrics {
 
     pub(crate) fn spawn_counted(&self, result: &'static str) {
         self.child_spawns.get_or_create(&[("result", result)]).inc();
+    }
+
+    pub(crate) fn respawn_counted(&self, reason: &'static str) {
+        self.respawns.get_or_create(&[("reason", reason)]).inc();
     }
 
     pub(crate) fn exit_counted(&self, reason: &'static str) {

@@ -4,32 +4,37 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room, and the rooms that it may name. `metrics`, `budget`, `principal` and `shutdown` are leaves.
-const ROOMS: [(&str, &[&str]); 17] = [
+/// Each room, and the rooms that it may name. `metrics`, `budget`, `memory`, `principal` and `shutdown` are leaves.
+const ROOMS: [(&str, &[&str]); 18] = [
     ("protocol", &[]),
     ("budget", &[]),
+    ("memory", &[]),
     ("seal", &[]),
     ("principal", &["seal"]),
     ("shutdown", &[]),
     ("metrics", &["protocol"]),
     ("config", &[]),
     ("telemetry", &["config"]),
-    ("child", &["config", "metrics"]),
+    ("child", &["config", "budget", "metrics"]),
     ("link", &["child", "protocol", "budget", "metrics"]),
     ("bridge", &["link", "protocol", "seal"]),
-    ("pool", &["bridge", "link", "child", "config", "protocol", "budget", "metrics", "principal", "seal"]),
+    ("pool", &["bridge", "link", "child", "config", "protocol", "budget", "memory", "metrics", "principal", "seal"]),
     ("session", &["pool", "bridge", "link", "protocol", "metrics", "principal"]),
-    ("server", &["pool", "bridge", "session", "link", "config", "protocol", "budget", "metrics", "principal", "seal", "child"]),
+    (
+        "server",
+        &["pool", "bridge", "session", "link", "config", "protocol", "budget", "memory", "metrics", "principal", "seal", "child"],
+    ),
     ("http", &["server", "pool", "bridge", "session", "link", "config", "protocol", "metrics", "principal", "shutdown"]),
     ("gateway", &["http", "server", "link", "child", "config", "metrics", "shutdown"]),
     ("demo", &[]),
 ];
 
 /// Pure files: no I/O, no clock, no randomness, nothing awaited.
-const PURE: [&str; 14] = [
+const PURE: [&str; 16] = [
     "protocol/",
     "bridge/",
     "session/router.rs",
+    "session/recall.rs",
     "session/bridged/seat.rs",
     "link/log.rs",
     "link/log/evict.rs",
@@ -40,6 +45,7 @@ const PURE: [&str; 14] = [
     "link/route.rs",
     "link/effects.rs",
     "child/outbox.rs",
+    "child/restart.rs",
     "child/framer.rs",
 ];
 

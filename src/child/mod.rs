@@ -1,13 +1,18 @@
 //! One child: a stdio MCP server process. Started by the spawner thread, fed through a link, stopped by a table. Knows bytes
 //! and processes, nothing of sessions or HTTP.
 
+mod cgroup;
 pub(crate) mod framer;
+mod orphans;
 pub(crate) mod outbox;
 pub(crate) mod pipe;
+pub(crate) mod restart;
 pub(crate) mod spawner;
 pub(crate) mod stderr;
 pub(crate) mod stop;
 pub(crate) mod wait;
+
+pub use self::cgroup::{GUARD_ARGUMENT, guard_cgroup};
 
 use std::io;
 use std::os::fd::OwnedFd;

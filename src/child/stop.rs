@@ -27,7 +27,7 @@ const LADDER: [(Step, Duration); 3] = [
 ];
 
 /// How long what is left of the group may take over TERM, and how often we look.
-const GROUP_GRACE: Duration = Duration::from_secs(1);
+pub(crate) const GROUP_GRACE: Duration = Duration::from_secs(1);
 const GROUP_LOOK: Duration = Duration::from_millis(10);
 
 /// Walks the ladder until the process has ended. `close_stdin` is called once.
@@ -53,12 +53,19 @@ pub(crate) async fn empty_group(group: Pid) {
     if kill_process_group(group, Signal::TERM) == Err(Errno::SRCH) {
         return;
     }
-    let began = Instant::now();
-    while began.elapsed() < GROUP_GRACE {
-        sleep(GROUP_LOOK).await;
-        if rustix::process::test_kill_process_group(group) == Err(Errno::SRCH) {
-            return;
-        }
+    if !wait_until(|| rustix::process::test_kill_process_group(group) == Err(Errno::SRCH)).await {
+        let _ = kill_process_group(group, Signal::KILL);
     }
-    let _ = kill_process_group(group, Signal::KILL);
+}
+
+/// Looks until something is so, for as long as a group may take. Says whether it is.
+pub(crate) async fn wait_until(mut is_so: impl FnMut() -> bool) -> bool {
+    let began = Instant::now();
+    while !is_so() {
+        if began.elapsed() >= GROUP_GRACE {
+            return false;
+        }
+        sleep(GROUP_LOOK).await;
+    }
+    true
 }

@@ -49,6 +49,13 @@ pub struct Flags {
     #[arg(long, env = "MCP_GATEWAY_PREWARM", value_name = "N", default_value = "0", help_heading = "Server")]
     pub(super) prewarm: usize,
 
+    /// What becomes of a session whose own process ends by itself: it ends, or another process takes up its place
+    #[arg(long, env = "MCP_GATEWAY_ON_CHILD_EXIT", value_enum, default_value = "end", help_heading = "Server")]
+    pub(super) on_child_exit: OnChildExit,
+    /// Stop a session's own process once it has had nothing to do for this long, until the next message; off unless given
+    #[arg(long, env = "MCP_GATEWAY_HIBERNATE_AFTER", value_name = "D", value_parser = duration, help_heading = "Server")]
+    pub(super) hibernate_after: Option<Duration>,
+
     /// Where to serve: IP:PORT or unix:PATH; port 0 picks one
     #[arg(long, env = "MCP_GATEWAY_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080", help_heading = "Serving")]
     pub(super) listen: String,
@@ -99,6 +106,12 @@ pub struct Flags {
     /// Sessions at a time
     #[arg(long, env = "MCP_GATEWAY_MAX_SESSIONS", value_name = "N", default_value = "64", help_heading = "Bounds")]
     pub(super) max_sessions: usize,
+    /// What becomes of a new session beyond --max-sessions: it is refused, or takes the place of the one idle for longest
+    #[arg(long, env = "MCP_GATEWAY_AT_SESSION_CAP", value_enum, default_value = "refuse", help_heading = "Bounds")]
+    pub(super) at_session_cap: AtSessionCap,
+    /// Open no session and start no process while so much of the memory is in use that cgroup and machine allow; 100 never does
+    #[arg(long, env = "MCP_GATEWAY_MEMORY_GATE", value_name = "PERCENT", default_value = "90", value_parser = clap::value_parser!(u8).range(1..=100), help_heading = "Bounds")]
+    pub(super) memory_gate: u8,
     /// Connections at a time
     #[arg(long, env = "MCP_GATEWAY_MAX_CONNECTIONS", value_name = "N", default_value = "10240", help_heading = "Bounds")]
     pub(super) max_connections: usize,
@@ -132,7 +145,7 @@ pub struct Flags {
     /// Events kept for one session
     #[arg(long, env = "MCP_GATEWAY_LOG_BYTES", value_name = "SIZE", value_parser = size, default_value = "1MiB", help_heading = "Bounds")]
     pub(super) log_bytes: usize,
-    /// Events kept in all
+    /// Events kept, and messages that wait for servers to read, in all
     #[arg(long, env = "MCP_GATEWAY_LOG_BYTES_TOTAL", value_name = "SIZE", value_parser = size, default_value = "64MiB", help_heading = "Bounds")]
     pub(super) log_bytes_total: usize,
     /// A session that nothing happens in ends after this
@@ -177,6 +190,24 @@ pub(crate) enum Children {
     PerSession,
     /// All sessions'.
     Shared,
+}
+
+/// What becomes of a session when its own child has ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnChildExit {
+    /// It ends.
+    End,
+    /// It goes on with another.
+    Respawn,
+}
+
+/// What becomes of a new session when there are as many as there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AtSessionCap {
+    /// It is refused.
+    Refuse,
+    /// The one that has been idle for longest ends for it.
+    EvictIdle,
 }
 
 /// How a request is answered.

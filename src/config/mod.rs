@@ -4,14 +4,15 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
 
-pub(crate) use self::flags::{ChildEra, Children, Response};
+pub(crate) use self::flags::{AtSessionCap, ChildEra, Children, OnChildExit, Response};
 pub use self::flags::{Flags, LogFormat};
 
+mod command;
 pub(crate) mod environment;
 mod flags;
 mod units;
@@ -89,7 +90,15 @@ pub struct Config {
     pub(crate) child_era: ChildEra,
     pub(crate) children: Children,
     pub(crate) prewarm: usize,
+    pub(crate) on_child_exit: OnChildExit,
+    /// A session's child sleeps after so long without work.
+    pub(crate) hibernate_after: Option<Duration>,
+    pub(crate) at_session_cap: AtSessionCap,
+    /// In percent of the memory that may be used.
+    pub(crate) memory_gate: u8,
     pub(crate) limits: Limits,
+    /// No other part of this process starts programs: the gateway may take in and reap whatever is left to it.
+    pub owns_process: bool,
     /// Shape of the log on stderr.
     pub log_format: LogFormat,
     /// What is logged.
@@ -148,6 +157,9 @@ impl Config {
         if flags.prewarm > 0 && flags.children == Children::Shared {
             return usage("--children shared is for a server of which there may be one process only; leave out --prewarm");
         }
+        if flags.hibernate_after.is_some_and(|after| after < Duration::from_secs(1)) {
+            return usage("--hibernate-after must be at least 1s");
+        }
         if flags.max_stream_age.is_some_and(|age| age < Duration::from_secs(1)) {
             return usage("--max-stream-age must be at least 1s");
         }
@@ -160,7 +172,7 @@ impl Config {
                 origins: Vec::new(),
                 local: admin_listen.as_ref().is_some_and(Listen::is_local),
             },
-            command: command(&flags, demo)?,
+            command: command::command(&flags, demo)?,
             listen,
             admin_listen,
             endpoint: flags.endpoint,
@@ -175,6 +187,10 @@ impl Config {
             child_era: flags.child_era,
             children: flags.children,
             prewarm: flags.prewarm,
+            on_child_exit: flags.on_child_exit,
+            hibernate_after: flags.hibernate_after,
+            at_session_cap: flags.at_session_cap,
+            memory_gate: flags.memory_gate,
             limits: Limits {
                 max_sessions: flags.max_sessions,
                 max_connections: flags.max_connections,
@@ -195,6 +211,7 @@ impl Config {
                 initialize_timeout: flags.initialize_timeout,
                 question_timeout: flags.question_timeout,
             },
+            owns_process: false,
             log_format: flags.log_format,
             log: flags.log,
         })
@@ -271,53 +288,6 @@ fn parse_origin(text: &str) -> Result<String, Fault> {
         Some((scheme, host)) if !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '*']) => Ok(lower),
         _ => usage(&format!("--allowed-origin {text:?} is not an origin; write https://app.example.com")),
     }
-}
-
-/// The words of the command, its program found on the PATH that the child will have.
-fn command(flags: &Flags, demo: &[OsString]) -> Result<Command, Fault> {
-    let given = [flags.cmd.is_some(), !flags.program.is_empty(), flags.demo];
-    if given.iter().filter(|given| **given).count() != 1 {
-        return usage("say which server to run, once: --cmd 'COMMAND LINE', or -- PROGRAM [ARGS], or --demo");
-    }
-    let words: Vec<OsString> = match &flags.cmd {
-        Some(line) => match shlex::split(line) {
-            Some(words) => words.into_iter().map(OsString::from).collect(),
-            None => return usage(&format!("--cmd {line:?} has a quote that is not closed")),
-        },
-        None if flags.demo => demo.to_vec(),
-        None => flags.program.clone(),
-    };
-    let Some((program, args)) = words.split_first() else { return usage("--cmd is empty; write --cmd './my-server --flag'") };
-    let cwd = flags.cwd.as_deref().map(std::path::absolute).transpose();
-    let cwd = cwd.map_err(|error| Fault::Usage(format!("--cwd: {error}")))?;
-    if let Some(cwd) = cwd.as_deref().filter(|cwd| !cwd.is_dir()) {
-        return Err(Fault::Unavailable(format!("--cwd {}: not a directory", cwd.display())));
-    }
-    let env = environment::child(&flags.pass_env, flags.env_file.as_deref(), &flags.env).map_err(Fault::Usage)?;
-    let path = env.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone());
-    let program = resolve(Path::new(program), cwd.as_deref(), path)?;
-    Ok(Command { program, args: args.to_vec(), cwd, env })
-}
-
-/// The file that `execvp` would run: exists and is executable. Nothing is run to find out.
-fn resolve(program: &Path, cwd: Option<&Path>, path: Option<OsString>) -> Result<PathBuf, Fault> {
-    let is_executable = |file: &Path| file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok();
-    if program.as_os_str().is_empty() {
-        return usage("the program's name is empty");
-    }
-    if program.components().count() > 1 || program.is_absolute() {
-        let file = cwd.map_or_else(|| program.to_owned(), |cwd| cwd.join(program));
-        let reason = match (file.exists(), is_executable(&file)) {
-            (_, true) => return std::path::absolute(&file).map_err(|error| Fault::Unavailable(error.to_string())),
-            (true, false) => "is not an executable file; try chmod +x, or name its interpreter",
-            (false, false) => "does not exist",
-        };
-        return Err(Fault::Unavailable(format!("the server's program {} {reason}", file.display())));
-    }
-    let path = path.unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| is_executable(file)).ok_or_else(|| {
-        Fault::Unavailable(format!("the server's program {:?} is not on the PATH ({})", program.display(), path.display()))
-    })
 }
 
 #[cfg(test)]

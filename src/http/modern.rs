@@ -15,6 +15,7 @@ use tracing::{Instrument as _, debug_span};
 use super::Http;
 use super::body::{Body, Events};
 use super::check::Posted;
+use super::post::not_opened_refusal;
 use super::refusal::{self, Refusal, Refused};
 use super::reply;
 use crate::bridge::capabilities::Declared;
@@ -56,7 +57,7 @@ pub(crate) async fn ask(http: &Http, modern: &Modern, cut: Option<Arc<Notify>>) 
     if http.shutdown.is_draining() {
         return Err(about(Refusal::Draining));
     }
-    let era = http.server.era().await.map_err(|correlation| about(Refusal::NotOpened(correlation)))?;
+    let era = http.server.era().await.map_err(|why| about(not_opened_refusal(why)))?;
     let asked = Asked {
         text,
         id: (id, id.of(text)),

@@ -78,10 +78,10 @@ pub(crate) async fn once(
     }
 }
 
-fn not_opened_refusal(why: NotOpened) -> Refusal {
+pub(super) fn not_opened_refusal(why: NotOpened) -> Refusal {
     match why {
         NotOpened::TooManySessions => Refusal::TooManySessions,
-        NotOpened::TooManyChildren => Refusal::TooManyChildren,
+        NotOpened::Short(why) => Refusal::Short(why),
         NotOpened::CannotStart(correlation) | NotOpened::Ended(correlation) | NotOpened::TimedOut(correlation) => {
             Refusal::NotOpened(correlation)
         }

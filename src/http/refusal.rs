@@ -1,9 +1,12 @@
 //! Why requests are turned away: the one place that turns a refusal into a status and a JSON-RPC error.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use serde_json::json;
 
 use crate::link::NotPosted;
+use crate::pool::starter::{Shortage, Wait};
 use crate::pool::{NoChild, NotTaken, Pool};
 use crate::protocol::jsonrpc::{
     self, HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, MISSING_CAPABILITY, PARSE_ERROR,
@@ -64,8 +67,11 @@ pub(crate) enum Refusal {
     TooManyOwn,
     TooManyListens,
     TooManySessions,
-    TooManyChildren,
+    /// No child is started now, and why.
+    Short(Shortage),
     ChildBusy,
+    /// What is kept for clients and children is at its bound.
+    NoBudget,
     Draining,
     /// The reason is in the log under this correlation id.
     NotOpened(String),
@@ -124,8 +130,9 @@ impl Refusal {
             Refusal::TooManyCalls | Refusal::TooManyLeases | Refusal::TooManyOwn => StatusCode::TOO_MANY_REQUESTS,
             Refusal::TooManySessions
             | Refusal::TooManyListens
-            | Refusal::TooManyChildren
+            | Refusal::Short(_)
             | Refusal::ChildBusy
+            | Refusal::NoBudget
             | Refusal::Draining
             | Refusal::NotOpened(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -140,12 +147,13 @@ impl Refusal {
             Refusal::NoSuchMethod => METHOD_NOT_FOUND,
             Refusal::TasksNotDeclared => MISSING_CAPABILITY,
             Refusal::TooManySessions
-            | Refusal::TooManyChildren
+            | Refusal::Short(_)
             | Refusal::TooManyCalls
             | Refusal::TooManyLeases
             | Refusal::TooManyOwn
             | Refusal::TooManyListens
             | Refusal::ChildBusy
+            | Refusal::NoBudget
             | Refusal::Draining
             | Refusal::NotOpened(_) => INTERNAL_ERROR,
             _ => INVALID_REQUEST,
@@ -193,8 +201,11 @@ impl Refusal {
             Refusal::StreamTaken => "stream_taken",
             Refusal::TooManyCalls => "too_many_calls",
             Refusal::TooManySessions => "too_many_sessions",
-            Refusal::TooManyChildren => "too_many_children",
+            Refusal::Short(Shortage::Children) => "too_many_children",
+            Refusal::Short(Shortage::Memory) => "too_little_memory",
+            Refusal::Short(Shortage::BackingOff(_)) => "backing_off",
             Refusal::ChildBusy => "child_busy",
+            Refusal::NoBudget => "no_budget",
             Refusal::Draining => "draining",
             Refusal::NotOpened(_) => "not_opened",
         }
@@ -254,8 +265,15 @@ impl Refusal {
             Refusal::StreamTaken => "Conflict: Only one SSE stream is allowed per session".to_owned(),
             Refusal::TooManyCalls => "Too many calls in flight in this session (--max-calls)".to_owned(),
             Refusal::TooManySessions => "Too many open sessions (--max-sessions)".to_owned(),
-            Refusal::TooManyChildren => "Too many server processes (--max-children)".to_owned(),
+            Refusal::Short(Shortage::Children) => "Too many server processes (--max-children)".to_owned(),
+            Refusal::Short(Shortage::Memory) => "Too little memory is left for another server process (--memory-gate)".to_owned(),
+            Refusal::Short(Shortage::BackingOff(wait)) => {
+                let Wait { failures, reason, .. } = wait;
+                let times = if *failures == 1 { "once".to_owned() } else { format!("{failures} times in a row") };
+                format!("The server failed to start, {times}, and is not tried again yet: {reason}")
+            }
             Refusal::ChildBusy => "The server does not read its input: 1 MiB waits for it".to_owned(),
+            Refusal::NoBudget => "What the gateway keeps for clients and servers is at its bound (--log-bytes-total)".to_owned(),
             Refusal::Draining => "The gateway is stopping".to_owned(),
             Refusal::NotOpened(correlation) => {
                 format!("The server could not be started; see the gateway's log for {correlation}")
@@ -276,10 +294,13 @@ impl Refusal {
     /// In seconds; for bounds that others may leave soon.
     pub(super) fn retry_after(&self) -> Option<u32> {
         match self {
-            Refusal::TooManyCalls | Refusal::TooManyLeases | Refusal::TooManyOwn | Refusal::ChildBusy => Some(1),
+            Refusal::TooManyCalls | Refusal::TooManyLeases | Refusal::TooManyOwn | Refusal::ChildBusy | Refusal::NoBudget => {
+                Some(1)
+            }
+            Refusal::Short(Shortage::BackingOff(wait)) => Some(seconds(wait.again_in)),
             Refusal::TooManySessions
             | Refusal::TooManyListens
-            | Refusal::TooManyChildren
+            | Refusal::Short(_)
             | Refusal::Draining
             | Refusal::NotOpened(_) => Some(5),
             _ => None,
@@ -304,14 +325,15 @@ impl Refusal {
 /// Why no child took a request.
 pub(crate) fn not_taken(pool: &Pool, why: NotTaken) -> Refusal {
     match why {
-        NotTaken::NoChild(NoChild::TooManyChildren) => Refusal::TooManyChildren,
+        NotTaken::NoChild(NoChild::Short(why)) => Refusal::Short(why),
         NotTaken::NoChild(NoChild::TooManyOwn) => Refusal::TooManyOwn,
-        NotTaken::NoChild(NoChild::NotStarted(correlation)) => Refusal::NotOpened(correlation),
+        NotTaken::NoChild(NoChild::NotStarted { correlation, .. }) => Refusal::NotOpened(correlation),
         NotTaken::NoChild(NoChild::OtherEra(reason)) => {
             pool.suspect.notify_one();
             Refusal::NotOpened(pool.correlated(&reason))
         }
         NotTaken::NotPosted(NotPosted::ChildBusy) => Refusal::ChildBusy,
+        NotTaken::NotPosted(NotPosted::NoBudget) => Refusal::NoBudget,
         NotTaken::NotPosted(NotPosted::TooManyCalls) => Refusal::TooManyCalls,
         NotTaken::NotPosted(NotPosted::Ended) | NotTaken::ChildLost => Refusal::NotOpened(pool.correlated("it ended")),
         NotTaken::TooManyLeases => Refusal::TooManyLeases,
@@ -326,4 +348,9 @@ impl Refused {
     pub(crate) fn message(&self) -> Vec<u8> {
         jsonrpc::error(self.id.as_deref(), self.refusal.code(), &self.refusal.text(), self.refusal.data())
     }
+}
+
+/// Whole seconds, at least one.
+fn seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_millis().div_ceil(1000).max(1)).unwrap_or(u32::MAX)
 }

@@ -1,10 +1,11 @@
-//! The one task that owns a link's child: reads it, waits for its end or the link's, and leaves nothing behind.
+//! The one task that owns a link's child: reads it, waits for its end or the link's, and leaves nothing behind. Where a link
+//! outlives its child, the next one too.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -14,74 +15,221 @@ use super::{BadLines, EndReason, Link};
 use crate::child::framer::Framer;
 use crate::child::pipe::{self, Read};
 use crate::child::wait::Exit;
-use crate::child::{Output as ChildOutput, stop, wait};
+use crate::child::{Output as ChildOutput, Running, stop, wait};
+use crate::protocol::object;
 
 /// How often the pipe is read once more after the child's end; a grandchild may go on writing.
 const LAST_READS: usize = 64;
 
-/// Runs until the child is gone with its whole group. `forget` makes the link unknown, before anything is waited for.
-pub(crate) async fn keep<R: Route>(link: Arc<Link<R>>, child: ChildOutput, max_line: usize, forget: impl FnOnce(EndReason)) {
-    let ChildOutput { process, pidfd, stdout, framer, mut stderr, tail, spawner } = child;
-    let mut output = Output { stdout, framer, bad_lines: BadLines::new(), max_line };
-    let reason = tokio::select! {
-        biased;
-        reason = link.end_asked() => reason,
-        () = wait::ended(&pidfd) => EndReason::ChildExited,
-        () = output.read(&link) => EndReason::ChildClosedStdout,
-    };
-    let reason = match reason {
-        // A child that closes a pipe is mostly one that is ending: its status says more.
-        EndReason::ChildClosedStdout | EndReason::ChildClosedStdin if is_ending(&pidfd).await => EndReason::ChildExited,
-        reason => reason,
-    };
-    link.end(reason);
-    let correlation = correlation_id();
-    let reap = || -> Exit {
-        let exit = wait::reap(&process);
-        spawner.forget(process.pid);
+/// What follows a link's child when that has ended.
+pub(crate) trait Successor<R: Route>: Send {
+    /// Tells a child that follows another what it has to know; returns only if that fails. The first child is told nothing.
+    fn greet(&mut self, link: &Arc<Link<R>>) -> impl Future<Output = EndReason> + Send;
+
+    /// Whether another child takes the place of one that ended for this reason.
+    fn follows(&mut self, link: &Arc<Link<R>>, reason: EndReason) -> bool;
+
+    /// The calls that the ended child did not answer get this.
+    fn interrupt(&mut self, link: &Arc<Link<R>>, message: &str, data: &Value);
+
+    /// The next child, once one is wanted; `None` if the link ends instead.
+    fn next(&mut self, link: &Arc<Link<R>>, reason: EndReason) -> impl Future<Output = Option<Running>> + Send;
+}
+
+/// A link that ends with its child.
+pub(crate) struct NoSuccessor;
+
+impl<R: Route> Successor<R> for NoSuccessor {
+    async fn greet(&mut self, _: &Arc<Link<R>>) -> EndReason {
+        std::future::pending().await
+    }
+
+    fn follows(&mut self, _: &Arc<Link<R>>, _: EndReason) -> bool {
+        false
+    }
+
+    fn interrupt(&mut self, _: &Arc<Link<R>>, _: &str, _: &Value) {}
+
+    async fn next(&mut self, _: &Arc<Link<R>>, _: EndReason) -> Option<Running> {
+        None
+    }
+}
+
+/// Runs until the child is gone with its whole group, and none follows it. `forget` makes the link unknown, before anything is
+/// waited for.
+pub(crate) async fn keep<R: Route, S: Successor<R>>(
+    link: Arc<Link<R>>,
+    child: ChildOutput,
+    max_line: usize,
+    mut successor: S,
+    forget: impl FnOnce(EndReason),
+) {
+    let mut child = child;
+    loop {
+        let mut life = Life::new(child, max_line);
+        let reason = tokio::select! {
+            biased;
+            reason = life.end(&link) => reason,
+            reason = successor.greet(&link) => reason,
+        };
+        if !successor.follows(&link, reason) {
+            return life.close(&link, reason, forget).await;
+        }
+        life.make_way(&link, reason, &mut successor).await;
+        match successor.next(&link, reason).await {
+            Some(next) => {
+                link.adopt(next.stdin);
+                child = next.output;
+            }
+            None => {
+                let reason = link.end_reason().unwrap_or(reason);
+                link.end(reason);
+                forget(reason);
+                return link.finish(last_words(reason), &json!({ "reason": reason.label(), "correlationId": correlation_id() }));
+            }
+        }
+    }
+}
+
+/// One child, from its start to the end of its group.
+struct Life {
+    child: ChildOutput,
+    bad_lines: BadLines,
+    max_line: usize,
+}
+
+impl Life {
+    fn new(child: ChildOutput, max_line: usize) -> Life {
+        Life { child, bad_lines: BadLines::new(), max_line }
+    }
+
+    /// Waits for the first reason for the child to be gone.
+    async fn end<R: Route>(&mut self, link: &Arc<Link<R>>) -> EndReason {
+        let Life { child, bad_lines, max_line } = self;
+        let ChildOutput { pidfd, stdout, framer, .. } = child;
+        let reason = tokio::select! {
+            biased;
+            reason = link.stop_asked() => reason,
+            () = wait::ended(pidfd) => EndReason::ChildExited,
+            () = read(stdout, framer, bad_lines, *max_line, link) => EndReason::ChildClosedStdout,
+        };
+        match reason {
+            // A child that closes a pipe is mostly one that is ending: its status says more.
+            EndReason::ChildClosedStdout | EndReason::ChildClosedStdin if is_ending(pidfd).await => EndReason::ChildExited,
+            reason => reason,
+        }
+    }
+
+    /// Ends the link with its child.
+    async fn close<R: Route>(mut self, link: &Arc<Link<R>>, reason: EndReason, forget: impl FnOnce(EndReason)) {
+        link.end(reason);
+        let correlation = correlation_id();
+        if reason == EndReason::ChildExited {
+            let exit = self.collect(link);
+            forget(reason);
+            let data = self.obituary(link, exit, &correlation).await;
+            link.finish(&died(exit, &correlation), &data);
+            link.close_stdin();
+        } else {
+            forget(reason);
+            link.finish(last_words(reason), &json!({ "reason": reason.label(), "correlationId": correlation }));
+            let exit = self.stop(link).await;
+            info!(reason = reason.label(), %exit, "the server was ended");
+        }
+        self.clear(link).await;
+    }
+
+    /// Ends the child; the link goes on without one.
+    async fn make_way<R: Route>(mut self, link: &Arc<Link<R>>, reason: EndReason, successor: &mut impl Successor<R>) {
+        let correlation = correlation_id();
+        if reason == EndReason::ChildExited {
+            let exit = self.collect(link);
+            let data = self.obituary(link, exit, &correlation).await;
+            successor.interrupt(link, &died(exit, &correlation), &data);
+        } else {
+            if reason != EndReason::Asleep {
+                successor.interrupt(link, last_words(reason), &json!({ "reason": reason.label(), "correlationId": correlation }));
+            }
+            let exit = self.stop(link).await;
+            info!(reason = reason.label(), %exit, "the server was stopped; the session goes on");
+        }
+        link.close_stdin();
+        self.clear(link).await;
+    }
+
+    /// Walks the stop table; what the child still says goes where it belongs.
+    async fn stop<R: Route>(&mut self, link: &Arc<Link<R>>) -> Exit {
+        let Life { child, bad_lines, max_line } = self;
+        let ChildOutput { process, pidfd, stdout, framer, .. } = child;
+        tokio::select! {
+            () = stop::walk(process.pid, pidfd, || link.close_stdin()) => {}
+            () = async {
+                read(stdout, framer, bad_lines, *max_line, link).await;
+                std::future::pending().await
+            } => {}
+        }
+        self.reap(link)
+    }
+
+    /// Takes what a child that has ended wrote before.
+    fn collect<R: Route>(&mut self, link: &Arc<Link<R>>) -> Exit {
+        let Life { child, bad_lines, max_line } = self;
+        for _ in 0..LAST_READS {
+            if read_once(&child.stdout, &mut child.framer, bad_lines, *max_line, link) != Read::More {
+                break;
+            }
+        }
+        if child.framer.has_partial() {
+            link.metrics.bad_line_counted("cut_off");
+        }
+        self.reap(link)
+    }
+
+    fn reap<R: Route>(&self, link: &Link<R>) -> Exit {
+        let exit = wait::reap(&self.child.process);
         link.metrics.exit_counted(exit.label());
         exit
-    };
-    if reason != EndReason::ChildExited {
-        forget_and_finish(&link, forget, reason, &correlation);
-        tokio::select! {
-            () = stop::walk(process.pid, &pidfd, || link.close_stdin()) => {}
-            () = output.read_forever(&link) => {}
-        }
-        let exit = reap();
-        info!(reason = reason.label(), %exit, "the server was ended");
-    } else {
-        output.read_what_is_there(&link);
-        let exit = reap();
-        forget(reason);
-        stderr.last_words().await;
+    }
+
+    /// Logs how a child ended by itself, and says it to programs.
+    async fn obituary<R: Route>(&mut self, link: &Link<R>, exit: Exit, correlation: &str) -> Value {
+        self.child.stderr.last_words().await;
         warn!(%exit, correlation, calls = link.calls_in_flight(), "the server ended by itself");
         let mut data = json!({ "reason": "child_exited", "exit": exit.to_string(), "correlationId": correlation });
-        if let Some(tail) = tail {
+        if let Some(tail) = &self.child.tail {
             data["stderr"] = tail.text().into();
         }
-        link.finish(&format!("the server ended ({exit}) before it answered; see the gateway's log for {correlation}"), &data);
-        link.close_stdin();
+        data
     }
-    stop::empty_group(process.pid).await;
-    // Only a process that left the group can still hold the other end.
-    stderr.last_words().await;
-    stderr.abort();
+
+    /// Leaves nothing of a child that has been reaped.
+    async fn clear<R: Route>(self, link: &Link<R>) {
+        let ChildOutput { process, mut stderr, spawner, .. } = self.child;
+        link.metrics.escaped.inc_by(spawner.clear(process.pid).await);
+        // Only a process that nobody can find can still hold the other end.
+        stderr.last_words().await;
+        stderr.abort();
+    }
+}
+
+fn died(exit: Exit, correlation: &str) -> String {
+    format!("the server ended ({exit}) before it answered; see the gateway's log for {correlation}")
+}
+
+fn last_words(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::ChildExited => "the server ended, and cannot be started again",
+        EndReason::ChildClosedStdout => "the server closed its output before it answered",
+        EndReason::ChildClosedStdin => "the server closed its input",
+        EndReason::ChildStalled => "the server does not read its input",
+        EndReason::ChildChanged => "the server that was started in the place of one that ended is another",
+        EndReason::Shutdown => "the gateway stops",
+        _ => "the session ended before the server answered",
+    }
 }
 
 async fn is_ending(pidfd: &AsyncFd<OwnedFd>) -> bool {
     timeout(Duration::from_millis(500), wait::ended(pidfd)).await.is_ok()
-}
-
-fn forget_and_finish<R: Route>(link: &Arc<Link<R>>, forget: impl FnOnce(EndReason), reason: EndReason, correlation: &str) {
-    forget(reason);
-    let message = match reason {
-        EndReason::ChildClosedStdout => "the server closed its output before it answered",
-        EndReason::ChildClosedStdin => "the server closed its input",
-        EndReason::Shutdown => "the gateway stops",
-        _ => "the session ended before the server answered",
-    };
-    link.finish(message, &json!({ "reason": reason.label(), "correlationId": correlation }));
 }
 
 /// Names one failure in an answer and in the log.
@@ -92,46 +240,30 @@ pub(crate) fn correlation_id() -> String {
     format!("{:08x}", u32::from_ne_bytes(bytes))
 }
 
-/// The reading end of a child's stdout, with the line that is arriving.
-struct Output {
-    stdout: AsyncFd<OwnedFd>,
-    framer: Framer,
-    bad_lines: BadLines,
-    max_line: usize,
+/// How a child ended, if this error is what its calls get then.
+pub(crate) fn how_it_ended(error: &[u8]) -> Option<String> {
+    object::at(error, &["data", "correlationId"])?;
+    let exit = object::at(error, &["data", "exit"]).and_then(|exit| object::string(exit.value));
+    exit.or_else(|| object::at(error, &["data", "reason"]).and_then(|reason| object::string(reason.value)))
 }
 
-impl Output {
-    /// Reads until nobody writes any more. Safe to drop: what was read has been routed.
-    async fn read<R: Route>(&mut self, link: &Arc<Link<R>>) {
-        loop {
-            let Ok(mut ready) = self.stdout.readable().await else { return };
-            let read = read_once(&self.stdout, &mut self.framer, &mut self.bad_lines, self.max_line, link);
-            match read {
-                Read::More => {}
-                Read::Empty => ready.clear_ready(),
-                Read::End => return,
-            }
-            drop(ready);
-            link.wait_for_room().await;
+/// Reads until nobody writes any more. Safe to drop: what was read has been routed.
+async fn read<R: Route>(
+    stdout: &AsyncFd<OwnedFd>,
+    framer: &mut Framer,
+    bad_lines: &mut BadLines,
+    max_line: usize,
+    link: &Arc<Link<R>>,
+) {
+    loop {
+        let Ok(mut ready) = stdout.readable().await else { return };
+        match read_once(stdout, framer, bad_lines, max_line, link) {
+            Read::More => {}
+            Read::Empty => ready.clear_ready(),
+            Read::End => return,
         }
-    }
-
-    /// Keeps the pipe from filling while the child is being stopped.
-    async fn read_forever<R: Route>(&mut self, link: &Arc<Link<R>>) {
-        self.read(link).await;
-        std::future::pending().await
-    }
-
-    /// What the child wrote before it ended.
-    fn read_what_is_there<R: Route>(&mut self, link: &Arc<Link<R>>) {
-        for _ in 0..LAST_READS {
-            if read_once(&self.stdout, &mut self.framer, &mut self.bad_lines, self.max_line, link) != Read::More {
-                break;
-            }
-        }
-        if self.framer.has_partial() {
-            link.metrics.bad_line_counted("cut_off");
-        }
+        drop(ready);
+        link.wait_for_room().await;
     }
 }
 

@@ -13,13 +13,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 pub(crate) use self::bad_lines::BadLines;
 use self::cursor::Cursor;
 use self::effects::Effects;
+pub(crate) use self::fate::EndReason;
+use self::fate::Fate;
 use self::log::Log;
 use self::reader::Source;
 use self::route::{Notice, Route};
 pub(crate) use self::state::NotPosted;
 use self::state::{Line, State};
 use crate::child::framer::Fed;
-use crate::child::pipe::{self, Written};
 use crate::metrics::Metrics;
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::object;
@@ -28,11 +29,13 @@ use crate::protocol::revision::Revision;
 mod bad_lines;
 pub(crate) mod cursor;
 pub(crate) mod effects;
+mod fate;
 pub(crate) mod keeper;
 pub(crate) mod log;
 pub(crate) mod reader;
 pub(crate) mod route;
 pub(crate) mod state;
+mod stdin;
 pub(crate) mod stream;
 
 /// A reader that takes nothing for this long no longer makes the child wait.
@@ -40,47 +43,6 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// The first answers of a child: to `initialize`, and perhaps to a `ping` before it.
 const LOOKS: u8 = 2;
-
-/// Why a link ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EndReason {
-    /// The client asked for it.
-    Deleted,
-    /// It closed the only stream that it had.
-    ClientLeft,
-    Idle,
-    /// The server is of another era than it was.
-    EraChanged,
-    ChildExited,
-    /// The child can say nothing any more.
-    ChildClosedStdout,
-    /// The child can be told nothing any more.
-    ChildClosedStdin,
-    /// The child did not take up its work, or nobody waits for it any more.
-    NotOpened,
-    /// The child was to take no more calls, and has none left.
-    Retired,
-    /// The gateway stops.
-    Shutdown,
-}
-
-impl EndReason {
-    /// A metric's label.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            EndReason::Deleted => "deleted",
-            EndReason::ClientLeft => "client_left",
-            EndReason::Idle => "idle",
-            EndReason::EraChanged => "era_changed",
-            EndReason::ChildExited => "child_exited",
-            EndReason::ChildClosedStdout => "child_closed_stdout",
-            EndReason::ChildClosedStdin => "child_closed_stdin",
-            EndReason::NotOpened => "not_opened",
-            EndReason::Retired => "retired",
-            EndReason::Shutdown => "shutdown",
-        }
-    }
-}
 
 /// Who is told what concerns more than one link.
 pub(crate) type Watch = Box<dyn Fn(Notice) + Send + Sync>;
@@ -91,7 +53,9 @@ pub(crate) struct Link<R> {
     stdin: Mutex<Option<Arc<AsyncFd<OwnedFd>>>>,
     /// A reader took something.
     room: Notify,
-    end: watch::Sender<Option<EndReason>>,
+    /// Something waits for a process that is not there.
+    awaited: Notify,
+    fate: watch::Sender<Fate>,
     /// The child has written something.
     heard: AtomicBool,
     /// The child may write several messages in an array (2025-03-26).
@@ -108,7 +72,8 @@ impl<R: Route> Link<R> {
             state: Mutex::new(state),
             stdin: Mutex::new(Some(Arc::new(stdin))),
             room: Notify::new(),
-            end: watch::Sender::new(None),
+            awaited: Notify::new(),
+            fate: watch::Sender::new(Fate::default()),
             heard: AtomicBool::new(false),
             takes_batches: AtomicBool::new(false),
             looks: AtomicU8::new(LOOKS),
@@ -142,10 +107,13 @@ impl<R: Route> Link<R> {
         let (value, writes) = {
             let mut state = self.lock();
             let value = act(&mut state, &mut effects);
+            if state.outbox.is_awaited() {
+                self.awaited.notify_one();
+            }
             (value, state.outbox.begin_write())
         };
-        if writes {
-            self.write();
+        if let Some(generation) = writes {
+            self.write(generation);
         }
         self.carry_out(effects);
         value
@@ -207,33 +175,69 @@ impl<R: Route> Link<R> {
 
     /// What time brings. Says how long the link has been idle.
     pub(crate) fn tick(self: &Arc<Self>, now: Instant) -> Tick {
-        self.with(|state, effects| {
+        let (tick, is_stalled) = self.with(|state, effects| {
             state.tick(now, effects);
-            Tick { idle: state.idle_for(now), stdin_queue: state.outbox.bytes() }
-        })
+            let tick = Tick { idle: state.idle_for(now), quiet: state.quiet_for(now), stdin_queue: state.outbox.bytes() };
+            (tick, state.outbox.is_stalled(now))
+        });
+        if is_stalled {
+            self.metrics.timeout_counted("child_stalled");
+            self.end(EndReason::ChildStalled);
+        }
+        tick
     }
 
     /// Asks for the end; the first reason counts. The link's keeper does the rest.
     pub(crate) fn end(&self, reason: EndReason) {
-        self.end.send_if_modified(|end| {
-            let is_first = end.is_none();
+        self.fate.send_if_modified(|fate| {
+            let is_first = fate.end.is_none();
             if is_first {
-                *end = Some(reason);
+                fate.end = Some(reason);
             }
             is_first
         });
     }
 
     pub(crate) fn end_reason(&self) -> Option<EndReason> {
-        *self.end.borrow()
+        self.fate.borrow().end
     }
 
     pub(crate) async fn end_asked(&self) -> EndReason {
-        let mut end = self.end.subscribe();
-        match end.wait_for(Option::is_some).await {
-            Ok(reason) => reason.unwrap_or(EndReason::Shutdown),
-            Err(_) => EndReason::Shutdown,
+        self.fate_where(|fate| fate.end.is_some()).await.end.unwrap_or(EndReason::Shutdown)
+    }
+
+    /// Waits for a reason to stop the child that is not the child's own.
+    async fn stop_asked(&self) -> EndReason {
+        let fate = self.fate_where(|fate| fate.end.is_some() || fate.lost_stdin || fate.sleeps).await;
+        fate.end.unwrap_or(if fate.lost_stdin { EndReason::ChildClosedStdin } else { EndReason::Asleep })
+    }
+
+    /// The child is stopped until it is needed, if nothing is on its way to it and `can_sleep` agrees.
+    pub(crate) fn sleep(&self, can_sleep: impl FnOnce(&R) -> bool) {
+        let mut state = self.lock();
+        if self.end_reason().is_none() && can_sleep(&state.router) && state.outbox.hold() {
+            drop(state);
+            self.fate.send_modify(|fate| fate.sleeps = true);
         }
+    }
+
+    /// Waits until something is there for a child that is not.
+    pub(crate) async fn awaited(&self) {
+        while !self.lock().outbox.is_awaited() {
+            self.awaited.notified().await;
+        }
+    }
+
+    /// Another process takes the place of one that has gone; what is held waits until it is released.
+    pub(crate) fn adopt(&self, stdin: AsyncFd<OwnedFd>) {
+        *self.stdin.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(stdin));
+        let generation = self.lock().outbox.begin_generation();
+        self.fate.send_modify(|fate| *fate = Fate { end: fate.end, sleeps: false, lost_stdin: false, generation });
+    }
+
+    async fn fate_where(&self, is_it: impl FnMut(&Fate) -> bool) -> Fate {
+        // The sender lives as long as `self`.
+        self.fate.subscribe().wait_for(is_it).await.map_or(Fate::default(), |fate| *fate)
     }
 
     pub(crate) fn calls_in_flight(&self) -> usize {
@@ -271,47 +275,6 @@ impl<R: Route> Link<R> {
             notices.into_iter().for_each(watch);
         }
     }
-
-    /// Writes the outbox until it is empty or the pipe is full. Only for whom `begin_write` chose.
-    fn write(self: &Arc<Self>) {
-        let Some(stdin) = self.stdin.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return };
-        loop {
-            let Some(batch) = self.lock().outbox.next_batch() else { return };
-            match pipe::write(stdin.get_ref(), batch) {
-                Written::All => {}
-                Written::Rest(rest) => {
-                    // Detached on purpose: it ends with the link.
-                    drop(tokio::spawn(Arc::clone(self).write_rest(stdin, rest)));
-                    return;
-                }
-                Written::Lost(lines) => return self.lost_stdin(lines),
-            }
-        }
-    }
-
-    /// Nobody reads the child's input: nothing more is accepted for it, and what was waiting is counted.
-    fn lost_stdin(&self, lines: usize) {
-        let waiting = self.lock().outbox.close();
-        self.metrics.messages_lost_counted(lines + waiting);
-        self.end(EndReason::ChildClosedStdin);
-    }
-
-    async fn write_rest(self: Arc<Self>, stdin: Arc<AsyncFd<OwnedFd>>, mut rest: std::collections::VecDeque<Vec<u8>>) {
-        loop {
-            tokio::select! {
-                writable = pipe::writable(&stdin) => if writable.is_err() { return },
-                _ = self.end_asked() => return self.metrics.messages_lost_counted(rest.len()),
-            }
-            match pipe::write(stdin.get_ref(), rest) {
-                Written::All => match self.lock().outbox.next_batch() {
-                    Some(batch) => rest = batch,
-                    None => return,
-                },
-                Written::Rest(left) => rest = left,
-                Written::Lost(lines) => return self.lost_stdin(lines),
-            }
-        }
-    }
 }
 
 impl<R: Route> Source for Link<R> {
@@ -332,5 +295,7 @@ impl<R: Route> Source for Link<R> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tick {
     pub(crate) idle: Duration,
+    /// Neither side has said anything for so long.
+    pub(crate) quiet: Duration,
     pub(crate) stdin_queue: usize,
 }

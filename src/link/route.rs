@@ -31,6 +31,11 @@ pub(crate) trait Route: Send + 'static {
     /// Calls that the child has not answered.
     fn calls_in_flight(&self) -> usize;
 
+    /// Whether another child can take the place of this one.
+    fn can_go_on(&self) -> bool {
+        false
+    }
+
     /// Something is held for a client that is not connected.
     fn is_held(&self) -> bool {
         false

@@ -25,6 +25,8 @@ pub(crate) struct State<R> {
     max_calls: usize,
     /// When a client last did anything.
     active: Instant,
+    /// When a client or the child last said anything.
+    spoke: Instant,
     ended: bool,
     /// What the router wants done; kept so that a line costs no allocation.
     routed: Vec<Routed>,
@@ -41,11 +43,13 @@ pub(crate) enum NotPosted {
     /// The child does not read its stdin.
     ChildBusy,
     TooManyCalls,
+    /// All logs and outboxes together are full.
+    NoBudget,
 }
 
 impl<R: Route> State<R> {
     pub(crate) fn new(router: R, log: Log, outbox: Outbox, max_calls: usize, metrics: Arc<Metrics>, now: Instant) -> Self {
-        State { router, log, outbox, metrics, max_calls, active: now, ended: false, routed: Vec::new() }
+        State { router, log, outbox, metrics, max_calls, active: now, spoke: now, ended: false, routed: Vec::new() }
     }
 
     /// A request of a client: opens its stream and queues the line that the router makes of it. Both or neither.
@@ -110,7 +114,7 @@ impl<R: Route> State<R> {
     }
 
     fn admit(&mut self, now: Instant) -> Result<(), NotPosted> {
-        self.active = now;
+        (self.active, self.spoke) = (now, now);
         if self.ended {
             return Err(NotPosted::Ended);
         }
@@ -119,6 +123,7 @@ impl<R: Route> State<R> {
 
     /// Lines of the child, in its order.
     pub(crate) fn child_wrote(&mut self, lines: &[Line<'_>], now: Instant, effects: &mut Effects) {
+        self.spoke = now;
         for line in lines {
             self.route(effects, |router, log, out| match line {
                 Some((text, envelope)) => router.line(text, envelope, log, now, out),
@@ -160,6 +165,19 @@ impl<R: Route> State<R> {
             return Duration::ZERO;
         }
         now.saturating_duration_since(self.active)
+    }
+
+    /// How long neither side has said anything.
+    pub(crate) fn quiet_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.spoke)
+    }
+
+    /// A request that the gateway sends in the client's words, before anything that is held: opens its stream.
+    pub(crate) fn post_own(&mut self, now: Instant, line: impl FnOnce(&mut R, StreamId) -> Vec<u8>) -> Result<Cursor, NotPosted> {
+        let cursor = self.log.open(b"null", None, now);
+        let line = line(&mut self.router, cursor.stream);
+        self.outbox.push_own(line)?;
+        Ok(cursor)
     }
 
     /// Every call in flight is answered with this error, every stream ends, nothing more is taken.
@@ -215,6 +233,7 @@ impl std::convert::From<NotTaken> for NotPosted {
     fn from(reason: NotTaken) -> Self {
         match reason {
             NotTaken::Full => NotPosted::ChildBusy,
+            NotTaken::NoBudget => NotPosted::NoBudget,
             NotTaken::Closed => NotPosted::Ended,
         }
     }

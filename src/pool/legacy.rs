@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::member::{Key, Member, Own, ask_own};
 use super::modern::{ATTEMPTS, NotTaken, Taken};
+use super::starter::Shortage;
 use super::{NoChild, Pool, QUEUE};
 use crate::bridge::Asked;
 use crate::bridge::capabilities::{Capabilities, Declared};
@@ -94,7 +95,7 @@ impl Pool {
         }
         match self.legacy.of(key).into_iter().find(may_share) {
             Some(member) => Ok(member),
-            None => self.arc().start_legacy(key.clone()).await,
+            None => self.arc().attempt(self.arc().start_legacy(key.clone())).await,
         }
     }
 
@@ -202,12 +203,12 @@ impl Pool {
                 }
             }
             let started = match home {
-                Ok(_) => self.arc().start_legacy(key.clone()).await.map(drop),
+                Ok(_) => self.arc().attempt(self.arc().start_legacy(key.clone())).await.map(drop),
                 Err(why) => Err(why),
             };
             match started {
                 Ok(()) => {}
-                Err(NoChild::TooManyChildren) if timeout_at(deadline, news).await.is_ok() => {}
+                Err(NoChild::Short(Shortage::Children)) if timeout_at(deadline, news).await.is_ok() => {}
                 Err(why) => return Err(why.into()),
             }
         }

@@ -11,9 +11,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
+use super::Pool;
 use super::member::{Key, Member, Own, Wanted, answer_own, post_own};
 use super::modern::{NotTaken, Taken};
-use super::{NoChild, Pool};
 use crate::bridge::Asked;
 use crate::bridge::capabilities::Capabilities;
 use crate::bridge::discover::Facts;
@@ -231,7 +231,7 @@ impl Pool {
         let hold = hold(&home, std::mem::take(&mut filter.uris)).await;
         filter.uris.clone_from(&hold.uris);
         if home.link.end_reason().is_some() {
-            return Err(NotTaken::NoChild(NoChild::NotStarted("it ended".to_owned())));
+            return Err(NotTaken::NoChild(self.failed("it ended before it could be listened to")));
         }
         let mut effects = Effects::default();
         let cursor = {

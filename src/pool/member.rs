@@ -14,6 +14,7 @@ use crate::bridge::discover::Facts;
 use crate::bridge::legacy_on_legacy::LegacyOnLegacy;
 use crate::bridge::modern_on_legacy::ModernOnLegacy;
 use crate::bridge::modern_on_modern::ModernOnModern;
+use crate::link::keeper;
 use crate::link::reader::Reader;
 use crate::link::route::{Route, Routed};
 use crate::link::{EndReason, Link, NotPosted};
@@ -80,6 +81,8 @@ pub(super) struct Wanted {
 pub(crate) enum Own {
     Result(Bytes),
     Error(Bytes),
+    /// It ended instead; how.
+    Ended(String),
     /// It did not, in time or at all.
     Nothing,
 }
@@ -152,7 +155,10 @@ pub(super) async fn answer_own(reader: Reader, patience: Duration) -> Own {
     let Ok(envelope) = jsonrpc::read(&answer) else { return Own::Nothing };
     match (envelope.result, envelope.error) {
         (Some(result), _) => Own::Result(answer.slice(result.start..result.end)),
-        (None, Some(error)) => Own::Error(answer.slice(error.start..error.end)),
+        (None, Some(error)) => match keeper::how_it_ended(error.of(&answer)) {
+            Some(exit) => Own::Ended(exit),
+            None => Own::Error(answer.slice(error.start..error.end)),
+        },
         (None, None) => Own::Nothing,
     }
 }

@@ -9,12 +9,11 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
-use tracing::error;
 
 use self::listens::Hub;
 use self::member::{Bridge, Key, Member};
 use self::shelf::Shelf;
-use self::starter::{Child, NotStarted, Starter};
+use self::starter::{Child, NotStarted, Shortage, Starter};
 use self::tools::Tools;
 use crate::bridge::Patience;
 use crate::bridge::capabilities::Capabilities;
@@ -26,7 +25,6 @@ use crate::bridge::ticket::Sealer;
 use crate::budget::Budget;
 use crate::config::Limits;
 use crate::link::EndReason;
-use crate::link::keeper;
 use crate::metrics::Metrics;
 use crate::principal::Principal;
 use crate::seal::Seal;
@@ -59,13 +57,13 @@ const GRAVES: usize = 1024;
 /// Why there is no child.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(crate) enum NoChild {
-    #[error("too many children")]
-    TooManyChildren,
+    #[error("{0}")]
+    Short(Shortage),
     #[error("too many children of one principal")]
     TooManyOwn,
     /// The reason is in the log under this correlation id.
-    #[error("the server cannot be started ({0})")]
-    NotStarted(String),
+    #[error("the server cannot be started ({correlation})")]
+    NotStarted { reason: String, correlation: String },
     /// The child is of the other era; what it said.
     #[error("the server does not speak this era: {0}")]
     OtherEra(String),
@@ -157,11 +155,11 @@ impl Pool {
         let may_be_spare = is_for_legacy || self.is_modern_only.load(Ordering::Relaxed);
         let started = if may_be_spare { self.starter.take_or_start().await } else { self.starter.start().await };
         match started {
-            Err(NotStarted::TooManyChildren) if self.reclaim() => {
+            Err(NotStarted::Short(Shortage::Children)) if self.reclaim() => {
                 let permit = timeout(RECLAIM, Arc::clone(&self.starter.children).acquire_owned()).await;
                 match permit {
                     Ok(Ok(permit)) => self.starter.start_within(permit).await,
-                    _ => Err(NotStarted::TooManyChildren),
+                    _ => Err(NotStarted::Short(Shortage::Children)),
                 }
             }
             started => started,
@@ -216,6 +214,11 @@ impl Pool {
         if let Some(facts) = self.known_facts() {
             return Ok(facts);
         }
+        self.legacy_trial().await
+    }
+
+    /// Starts a child for legacy clients in general, if none is there: does it start?
+    pub(crate) async fn legacy_trial(&self) -> Result<Facts, NoChild> {
         let key = Key { principal: Principal::Anonymous, capabilities: Capabilities::none() };
         Ok(self.legacy_home(&key).await?.facts.clone())
     }
@@ -306,11 +309,11 @@ impl Pool {
     }
 
     async fn legacy_home(&self, key: &Key) -> Result<Arc<Member<ModernOnLegacy>>, NoChild> {
-        self.legacy.home(key, || self.arc().start_legacy(key.clone())).await
+        self.legacy.home(key, || self.arc().attempt(self.arc().start_legacy(key.clone()))).await
     }
 
     async fn modern_home(&self, key: &Key) -> Result<Arc<Member<ModernOnModern>>, NoChild> {
-        self.modern.home(key, || self.arc().start_modern(key.clone())).await
+        self.modern.home(key, || self.arc().attempt(self.arc().start_modern(key.clone()))).await
     }
 
     fn arc(&self) -> Arc<Pool> {
@@ -353,26 +356,6 @@ impl Pool {
 
     fn sealer(&self, slot: u64, principal: &Principal) -> Sealer {
         Sealer { seal: Arc::clone(&self.seal), context: self.name, slot, principal: principal.tag() }
-    }
-
-    fn not_started(&self, why: NotStarted) -> NoChild {
-        match why {
-            NotStarted::TooManyChildren => NoChild::TooManyChildren,
-            NotStarted::Failed(reason) => self.failed(&reason),
-        }
-    }
-
-    /// Logs why a child could not be had; the client gets the id under which the reason stands.
-    fn failed(&self, reason: &str) -> NoChild {
-        NoChild::NotStarted(self.correlated(reason))
-    }
-
-    /// Logs a reason, and gives the id under which it stands.
-    pub(crate) fn correlated(&self, reason: &str) -> String {
-        let correlation = keeper::correlation_id();
-        error!(server = self.name, correlation, reason, "the server could not be started");
-        self.metrics.spawn_counted("failed");
-        correlation
     }
 }
 

@@ -156,7 +156,7 @@ impl Pool {
         let holdings = self.holdings(&key.principal);
         let starting = Starting::new(&holdings);
         if others.len() + starting.count <= self.limits.max_leases
-            && let Ok(member) = self.arc().start_modern(key.clone()).await
+            && let Ok(member) = self.arc().attempt(self.arc().start_modern(key.clone())).await
         {
             return Ok((member, true));
         }

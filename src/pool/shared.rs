@@ -40,7 +40,7 @@ impl Pool {
 
     async fn shared_home(&self, principal: &Principal) -> Result<Arc<Member<LegacyOnLegacy>>, NoChild> {
         let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
-        self.shared.home(&key, || self.arc().start_shared(key.clone())).await
+        self.shared.home(&key, || self.arc().attempt(self.arc().start_shared(key.clone()))).await
     }
 
     /// Tells the shared child something of a session's client, if it is up.

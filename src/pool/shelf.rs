@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::NoChild;
 use super::member::{Bridge, Key, Member};
+use super::starter::Shortage;
 use crate::principal::Principal;
 
 type Started<R> = Result<Arc<Member<R>>, NoChild>;
@@ -85,8 +86,8 @@ impl<R: Bridge> Shelf<R> {
             }
         };
         match starting.wait_for(Option::is_some).await {
-            Ok(started) => started.clone().unwrap_or(Err(NoChild::TooManyChildren)),
-            Err(_) => Err(NoChild::TooManyChildren),
+            Ok(started) => started.clone().unwrap_or(Err(NoChild::Short(Shortage::Children))),
+            Err(_) => Err(NoChild::Short(Shortage::Children)),
         }
     }
 

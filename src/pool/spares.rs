@@ -15,9 +15,8 @@ use crate::child::pipe::{self, Read, Written};
 use crate::child::{stop, wait};
 use crate::protocol::jsonrpc::{self, Kind};
 
-/// Two starts are at least this far apart; after failures it doubles up to the second.
+/// Two starts are at least this far apart.
 const PACE: Duration = Duration::from_millis(200);
-const MAX_PACE: Duration = Duration::from_secs(30);
 /// A server that has answered nothing is taken for warm when it was quiet for this long, and this long after its start.
 const QUIET: Duration = Duration::from_secs(1);
 const UNANSWERED: Duration = Duration::from_secs(5);
@@ -72,19 +71,22 @@ impl Spares {
 
 /// Keeps so many spares, until it is dropped. One is started at a time, at a limited pace.
 pub(crate) async fn keep(starter: Arc<Starter>, count: usize) {
-    let mut pace = PACE;
     loop {
         starter.metrics.spares.set(i64::try_from(starter.spares.len()).unwrap_or(i64::MAX));
-        sleep(pace).await;
+        sleep(PACE).await;
         if starter.spares.is_closed.load(Ordering::Relaxed) {
             return;
+        }
+        if starter.gate.is_shut(Instant::now()) {
+            starter.spares.end_one(); // its memory is worth more than the wait it spares
+            continue;
         }
         if starter.spares.len() >= count {
             continue;
         }
+        let Ok(began) = starter.begin() else { continue };
         match warm(&starter).await {
             Ok(child) => {
-                pace = PACE;
                 let (spare, taken) = mpsc::channel(1);
                 let mut waiting = starter.spares.waiting.lock().unwrap_or_else(PoisonError::into_inner);
                 if !starter.spares.is_closed.load(Ordering::Relaxed) {
@@ -95,10 +97,10 @@ pub(crate) async fn keep(starter: Arc<Starter>, count: usize) {
                 drop(tokio::spawn(wait_to_be_taken(child, taken)));
             }
             // Others need the room more.
-            Err(NotStarted::TooManyChildren) => {}
+            Err(NotStarted::Short(_)) => {}
             Err(NotStarted::Failed(reason)) => {
-                pace = (pace * 2).min(MAX_PACE);
-                warn!(reason, again_in = ?pace, "a spare server process could not be started");
+                starter.failed(began, &reason);
+                warn!(reason, "a spare server process could not be started");
             }
         }
     }
@@ -194,8 +196,7 @@ async fn end(child: Child) {
     let group = output.process.pid;
     stop::walk(group, &output.pidfd, || drop(stdin.take())).await;
     wait::reap(&output.process);
-    output.spawner.forget(group);
-    stop::empty_group(group).await;
+    output.spawner.clear(group).await;
     output.stderr.last_words().await;
     output.stderr.abort();
     drop(place);

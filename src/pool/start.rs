@@ -6,20 +6,21 @@ use std::sync::{Arc, PoisonError};
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use tracing::{Instrument as _, info, info_span};
+use tracing::{Instrument as _, error, info, info_span};
 
 use super::member::{Bridge, Key, Member, Own, ask_own, tell_own};
 use super::shelf::Shelf;
-use super::starter::Child;
+use super::starter::{Child, NotStarted};
 use super::{NoChild, Pool};
 use crate::bridge::discover::{self, Facts};
 use crate::bridge::legacy_on_legacy::LegacyOnLegacy;
 use crate::bridge::modern_on_legacy::ModernOnLegacy;
 use crate::bridge::modern_on_modern::ModernOnModern;
 use crate::child::outbox::Outbox;
+use crate::link::keeper::{self, NoSuccessor};
 use crate::link::log::Log;
 use crate::link::state::State;
-use crate::link::{EndReason, Link, keeper};
+use crate::link::{EndReason, Link};
 use crate::principal::Principal;
 
 /// What may wait for a child that does not read.
@@ -73,6 +74,7 @@ impl Pool {
         let result = match self.hand_shake(link, "initialize", &params).await {
             Own::Result(result) => result,
             Own::Error(error) => return Err(NoChild::OtherEra(format!("it refused initialize: {}", shown(&error)))),
+            Own::Ended(how) => return Err(self.failed(&format!("it ended ({how}) before it answered initialize"))),
             Own::Nothing => return Err(self.failed("no answer to initialize within --initialize-timeout")),
         };
         if discover::revision_of(&result).is_none() {
@@ -122,6 +124,7 @@ impl Pool {
             Own::Result(other) | Own::Error(other) => {
                 return Err(NoChild::OtherEra(format!("it refused server/discover: {}", shown(&other))));
             }
+            Own::Ended(how) => return Err(self.failed(&format!("it ended ({how}) before it answered server/discover"))),
             Own::Nothing => return Err(self.failed("no answer to server/discover within --initialize-timeout")),
         };
         let member = self.is_up(slot, key, &link, facts, began, &self.modern);
@@ -149,7 +152,7 @@ impl Pool {
         principal: &Principal,
     ) -> Arc<Link<R>> {
         let log = Log::shared(self.limits.log_bytes, Arc::clone(&self.budget), Arc::clone(&self.metrics), Instant::now());
-        let outbox = Outbox::new(OUTBOX_BYTES);
+        let outbox = Outbox::new(OUTBOX_BYTES, Arc::clone(&self.budget));
         let metrics = Arc::clone(&self.metrics);
         let state = State::new(router, log, outbox, self.limits.max_calls, Arc::clone(&metrics), Instant::now());
         let span = info_span!("shared", slot, pid = child.running.pid());
@@ -168,12 +171,45 @@ impl Pool {
                     pool.gone(slot, reason);
                 }
             };
-            keeper::keep(kept, running.output, max_line, forget).await;
+            keeper::keep(kept, running.output, max_line, NoSuccessor, forget).await;
             drop((place, own));
         };
         // It ends by itself, with its child.
         drop(tokio::spawn(keeping.instrument(span)));
         link
+    }
+
+    /// A start, if one may begin now. How it goes decides when the next may.
+    pub(super) async fn attempt<T>(self: Arc<Self>, start: impl Future<Output = Result<T, NoChild>>) -> Result<T, NoChild> {
+        let began = self.starter.begin().map_err(NoChild::Short)?;
+        let started = start.await;
+        match &started {
+            Ok(_) => self.starter.succeeded(),
+            Err(NoChild::NotStarted { reason, .. }) => self.starter.failed(began, reason),
+            // It was not started, or it said something: it does not crash.
+            Err(NoChild::Short(_) | NoChild::TooManyOwn | NoChild::OtherEra(_)) => {}
+        }
+        started
+    }
+
+    pub(super) fn not_started(&self, why: NotStarted) -> NoChild {
+        match why {
+            NotStarted::Short(why) => NoChild::Short(why),
+            NotStarted::Failed(reason) => self.failed(&reason),
+        }
+    }
+
+    /// Logs why a child could not be had; the client gets the id under which the reason stands.
+    pub(super) fn failed(&self, reason: &str) -> NoChild {
+        NoChild::NotStarted { reason: reason.to_owned(), correlation: self.correlated(reason) }
+    }
+
+    /// Logs a reason, and gives the id under which it stands.
+    pub(crate) fn correlated(&self, reason: &str) -> String {
+        let correlation = keeper::correlation_id();
+        error!(server = self.name, correlation, reason, "the server could not be started");
+        self.metrics.spawn_counted("failed");
+        correlation
     }
 
     fn forget_if_ended<R: Bridge>(&self, member: &Member<R>) {

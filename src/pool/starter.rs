@@ -1,14 +1,19 @@
-//! Starts children, within the bound on their number: from the spares that wait, else anew.
+//! Starts children, within the bound on their number: from the spares that wait, else anew. A server whose starts fail has to
+//! wait, and where memory is short nothing is started.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 
 use super::spares::Spares;
-use crate::child::Running;
+pub(crate) use crate::child::Running;
+pub(crate) use crate::child::restart::{Restart, Wait};
 use crate::child::spawner::Spawner;
 use crate::child::stderr::Tail;
 use crate::config::Command;
+use crate::memory::Gate;
 use crate::metrics::{ActiveGuard, Metrics};
 
 /// A place among all children; taken until the process is gone.
@@ -23,10 +28,22 @@ pub(crate) struct Child {
     pub(crate) place: Place,
 }
 
+/// Why no child is started now.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub(crate) enum Shortage {
+    #[error("too many children")]
+    Children,
+    #[error("too little memory is left")]
+    Memory,
+    /// The last starts failed.
+    #[error("the server keeps failing to start")]
+    BackingOff(Wait),
+}
+
 /// Why there is no child.
 #[derive(Clone, Debug)]
 pub(crate) enum NotStarted {
-    TooManyChildren,
+    Short(Shortage),
     /// What the system said.
     Failed(String),
 }
@@ -38,6 +55,8 @@ pub(crate) struct Starter {
     spawner: Spawner,
     pub(crate) children: Arc<Semaphore>,
     pub(crate) spares: Spares,
+    restart: Mutex<Restart>,
+    pub(crate) gate: Gate,
     /// The gateway stops: what is being started is not waited for.
     stopping: watch::Sender<bool>,
     pub(super) metrics: Arc<Metrics>,
@@ -50,6 +69,7 @@ impl Starter {
         max_children: usize,
         exposes_stderr: bool,
         spawner: Spawner,
+        gate: Gate,
         metrics: Arc<Metrics>,
     ) -> Self {
         let children = Arc::new(Semaphore::new(max_children));
@@ -60,6 +80,8 @@ impl Starter {
             spawner,
             children,
             spares: Spares::default(),
+            restart: Mutex::default(),
+            gate,
             stopping: watch::Sender::new(false),
             metrics,
         }
@@ -75,7 +97,7 @@ impl Starter {
 
     /// A child that has read nothing.
     pub(crate) async fn start(&self) -> Result<Child, NotStarted> {
-        let permit = Arc::clone(&self.children).try_acquire_owned().map_err(|_| NotStarted::TooManyChildren)?;
+        let permit = Arc::clone(&self.children).try_acquire_owned().map_err(|_| NotStarted::Short(Shortage::Children))?;
         self.start_within(permit).await
     }
 
@@ -91,6 +113,44 @@ impl Starter {
             }
             Err(error) => Err(NotStarted::Failed(error.to_string())),
         }
+    }
+
+    /// Whether a start may begin: whoever begins one says how it went, with what this gives.
+    pub(crate) fn begin(&self) -> Result<Instant, Shortage> {
+        let now = Instant::now();
+        if self.gate.is_shut(now) {
+            return Err(Shortage::Memory);
+        }
+        self.restart().begin(now).map(|()| now).map_err(Shortage::BackingOff)
+    }
+
+    /// A start that began then has failed.
+    pub(crate) fn failed(&self, began: Instant, reason: &str) {
+        let mut jitter = [0];
+        // Without random bytes the wait is only more regular.
+        let _ = getrandom::fill(&mut jitter);
+        let mut restart = self.restart();
+        restart.failed(began, Instant::now(), jitter[0], reason);
+        self.metrics.failed_starts.set(i64::from(restart.failures()));
+    }
+
+    pub(crate) fn succeeded(&self) {
+        self.restart().succeeded();
+        self.metrics.failed_starts.set(0);
+    }
+
+    /// How long the next start has to wait.
+    pub(crate) fn wait(&self) -> Option<Wait> {
+        self.restart().wait(Instant::now())
+    }
+
+    /// How many starts in a row have failed, and why the last did, where it is a crash loop.
+    pub(crate) fn crash_loop(&self) -> Option<(u32, String)> {
+        self.restart().is_loop().map(|(failures, reason)| (failures, reason.to_owned()))
+    }
+
+    fn restart(&self) -> MutexGuard<'_, Restart> {
+        self.restart.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn stop(&self) {

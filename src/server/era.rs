@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-use super::Server;
+use super::{NotOpened, Server};
 use crate::bridge::capabilities::Capabilities;
 use crate::bridge::code_of;
 use crate::config::{ChildEra, Command};
@@ -25,8 +25,8 @@ use crate::protocol::jsonrpc;
 const SILENCE: Duration = Duration::from_secs(2);
 /// What was found is not doubted sooner than this after it was.
 const DOUBT: Duration = Duration::from_secs(10);
-/// How long a failure is believed.
-const FAILURE: Duration = Duration::from_secs(1);
+/// How often it is looked whether the server is to be asked again.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Which clients a command's children can serve without a bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ enum Found {
     Asking,
     Era(Era, Instant),
     /// Neither process answered; the reason is in the log under this correlation id.
-    Unusable(String, Instant),
+    Unusable(String),
 }
 
 /// What is known of a command.
@@ -74,7 +74,7 @@ impl Eras {
         match &*self.found.borrow() {
             Found::Asking => Err("the server is being asked which revisions it speaks".to_owned()),
             Found::Era(..) => Ok(()),
-            Found::Unusable(correlation, _) => {
+            Found::Unusable(correlation) => {
                 Err(format!("the server answers neither initialize nor server/discover ({correlation})"))
             }
         }
@@ -82,46 +82,49 @@ impl Eras {
 }
 
 impl Server {
-    /// The era of the children; asked for first, if it is not known. Fails with a correlation id.
-    pub(crate) async fn era(self: &Arc<Self>) -> Result<Era, String> {
+    /// The era of the children; asked for first, if it is not known.
+    pub(crate) async fn era(self: &Arc<Self>) -> Result<Era, NotOpened> {
         let mut found = self.eras.found.subscribe();
-        let is_stale = |found: &Found| matches!(found, Found::Unusable(_, at) if at.elapsed() >= FAILURE);
         let known = found.borrow().clone();
         match known {
             Found::Era(era, _) => return Ok(era),
-            stale if is_stale(&stale) => {
-                self.eras.found.send_replace(Found::Asking);
-                self.probe_once();
-            }
-            Found::Unusable(correlation, _) => return Err(correlation),
-            Found::Asking => self.probe_once(),
+            Found::Asking | Found::Unusable(_) => self.probe_once()?,
         }
         let known = timeout(self.limits.initialize_timeout, found.wait_for(|found| !matches!(found, Found::Asking))).await;
         match known.map(|known| known.map(|known| known.clone())) {
             Ok(Ok(Found::Era(era, _))) => Ok(era),
-            Ok(Ok(Found::Unusable(correlation, _))) => Err(correlation),
-            _ => Err(self.pool.correlated("the server did not say in time which revisions it speaks")),
+            Ok(Ok(Found::Unusable(correlation))) => Err(NotOpened::CannotStart(correlation)),
+            _ => Err(NotOpened::CannotStart(self.pool.correlated("the server did not say in time which revisions it speaks"))),
         }
     }
 
     /// Asks at start, and again whenever what was found turns out wrong or the program has changed.
     pub(crate) async fn watch_era(self: Arc<Self>) {
-        if self.eras.is_fixed {
-            return std::future::pending().await;
+        if !self.eras.is_fixed {
+            let _ = self.probe_once();
         }
-        self.probe_once();
         // Kept until it may be acted upon.
         let mut suspected = false;
         loop {
-            suspected |= timeout(FAILURE, self.pool.suspect.notified()).await.is_ok();
-            let age = match &*self.eras.found.borrow() {
+            suspected |= timeout(LOOK, self.pool.suspect.notified()).await.is_ok();
+            let known = self.eras.found.borrow().clone();
+            let age = match known {
+                Found::Era(era, _) if self.eras.is_fixed => {
+                    self.try_again(era).await;
+                    continue;
+                }
                 Found::Era(_, at) => at.elapsed(),
-                _ => continue,
+                // Asked until it answers: whoever looks at its readiness sends no requests meanwhile.
+                Found::Unusable(_) => {
+                    let _ = self.probe_once();
+                    continue;
+                }
+                Found::Asking => continue,
             };
             if age >= DOUBT && (suspected || self.has_changed()) {
                 suspected = false;
                 info!("the server is asked again which revisions it speaks");
-                self.probe_once();
+                let _ = self.probe_once();
             }
         }
     }
@@ -138,23 +141,46 @@ impl Server {
         *self.eras.files.lock().unwrap_or_else(PoisonError::into_inner) != files(&self.command)
     }
 
-    /// Asks, unless somebody does. Who waits sees the outcome.
-    fn probe_once(self: &Arc<Self>) {
-        let mut is_probing = self.eras.is_probing.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::replace(&mut *is_probing, true) {
+    /// Starts a child of a server in a crash loop without anybody asking for one: is it over?
+    async fn try_again(&self, era: Era) {
+        if self.starter.crash_loop().is_none() || self.starter.wait().is_some() {
             return;
         }
+        // What comes of it is remembered where starts are counted.
+        let _ = match era.is_legacy {
+            true if self.shares_children => self.pool.shared_facts(&Principal::Anonymous).await,
+            true => self.pool.legacy_trial().await,
+            false => self.pool.modern_facts(&Principal::Anonymous).await,
+        };
+    }
+
+    /// Asks, unless somebody does, or it is too early. Who waits sees the outcome.
+    fn probe_once(self: &Arc<Self>) -> Result<(), NotOpened> {
+        let mut is_probing = self.eras.is_probing.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_probing {
+            return Ok(());
+        }
+        let trial = self.starter.begin().map_err(NotOpened::Short)?;
+        *is_probing = true;
+        self.eras.found.send_if_modified(|found| {
+            let was_unusable = matches!(found, Found::Unusable(_));
+            if was_unusable {
+                *found = Found::Asking;
+            }
+            was_unusable
+        });
         drop(is_probing);
         let server = Arc::clone(self);
         // Detached on purpose: requests come and go meanwhile.
         drop(tokio::spawn(async move {
             *server.eras.files.lock().unwrap_or_else(PoisonError::into_inner) = files(&server.command);
-            server.probe().await;
+            server.probe(trial).await;
             *server.eras.is_probing.lock().unwrap_or_else(PoisonError::into_inner) = false;
         }));
+        Ok(())
     }
 
-    async fn probe(self: &Arc<Self>) {
+    async fn probe(self: &Arc<Self>, trial: Instant) {
         let key = Key { principal: Principal::Anonymous, capabilities: Capabilities::none() };
         let began = Instant::now();
         // Not those of before: what is asked again was wrong.
@@ -170,7 +196,7 @@ impl Server {
                 true => pool.start_shared(key).await.map(drop),
                 false => pool.start_legacy(key).await.map(drop),
             };
-            return self.conclude(is_modern, legacy);
+            return self.conclude(trial, is_modern, legacy);
         }
         let mut initialize = tokio::spawn(Arc::clone(&self.pool).start_legacy(key));
         let gone = |_| Err(NoChild::OtherEra("the question was given up".to_owned()));
@@ -181,7 +207,7 @@ impl Server {
                 if let (true, Ok(member)) = (is_modern, &legacy) {
                     member.link.end(EndReason::NotOpened); // its revisions are served without a bridge
                 }
-                self.conclude(is_modern, legacy.map(drop));
+                self.conclude(trial, is_modern, legacy.map(drop));
             }
             legacy = &mut initialize => {
                 let legacy = legacy.unwrap_or_else(gone);
@@ -192,11 +218,11 @@ impl Server {
                         if let (true, Ok(member)) = (is_modern, &legacy) {
                             member.link.end(EndReason::NotOpened);
                         }
-                        self.conclude(is_modern, legacy.map(drop));
+                        self.conclude(trial, is_modern, legacy.map(drop));
                     }
                     Err(_) => {
                         let is_legacy = legacy.is_ok();
-                        self.conclude(false, legacy.map(drop));
+                        self.conclude(trial, false, legacy.map(drop));
                         // A modern child that is only slow must not stay a legacy one.
                         if discover.await.is_ok_and(|outcome| outcome.is_ok()) {
                             self.found(Era { is_legacy, is_modern: true });
@@ -207,17 +233,18 @@ impl Server {
         }
     }
 
-    fn conclude(&self, is_modern: bool, legacy: Result<(), NoChild>) {
+    fn conclude(&self, trial: Instant, is_modern: bool, legacy: Result<(), NoChild>) {
         match (is_modern, legacy) {
             (true, legacy) => self.found(Era { is_legacy: legacy.is_ok(), is_modern: true }),
             (false, Ok(())) => self.found(Era { is_legacy: true, is_modern: false }),
             (false, Err(why)) => {
                 warn!(reason = %why, "the server answers neither initialize nor server/discover");
-                let correlation = match why {
-                    NoChild::NotStarted(correlation) => correlation,
-                    why => self.pool.correlated(&why.to_string()),
+                let (reason, correlation) = match why {
+                    NoChild::NotStarted { reason, correlation } => (reason, correlation),
+                    why => (why.to_string(), self.pool.correlated(&why.to_string())),
                 };
-                self.eras.found.send_replace(Found::Unusable(correlation, Instant::now()));
+                self.starter.failed(trial, &reason);
+                self.eras.found.send_replace(Found::Unusable(correlation));
             }
         }
     }
@@ -228,6 +255,7 @@ impl Server {
             (true, false) => "those up to 2025-11-25",
             _ => "those from 2026-07-28 on",
         };
+        self.starter.succeeded();
         self.pool.is_modern_only.store(!era.is_legacy, Ordering::Relaxed);
         info!(revisions = speaks, "the server has said which revisions it speaks");
         self.eras.found.send_replace(Found::Era(era, Instant::now()));

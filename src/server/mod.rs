@@ -1,27 +1,26 @@
 //! A named server: its command, its bounds and its sessions. Opens a session with a child of its own, finds it again, and
 //! looks at the clock for all of them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
-use tracing::{error, info};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::info;
 
 use self::era::Eras;
 use self::registry::Registry;
 use crate::budget::Budget;
 use crate::child::spawner::Spawner;
-use crate::config::{Children, Command, Config, Limits};
+use crate::config::{AtSessionCap, Children, Command, Config, Limits, OnChildExit};
 use crate::link::EndReason;
-use crate::link::keeper;
 use crate::link::reader::Reader;
 use crate::link::route::Carries;
+use crate::memory::Gate;
 use crate::metrics::Metrics;
-use crate::pool::starter::Starter;
+use crate::pool::starter::{Shortage, Starter};
 use crate::pool::{Pool, spares};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::Envelope;
@@ -37,6 +36,10 @@ pub(crate) mod registry;
 const NAME: &str = "default";
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_millis(250);
+/// A session that has just been opened, or used, is not idle enough to end for another.
+const EVICTABLE: Duration = Duration::from_secs(5);
+/// How long the place of a session that ends is waited for.
+const EVICTION: Duration = Duration::from_secs(1);
 
 pub(crate) struct Server {
     pub(crate) name: &'static str,
@@ -50,9 +53,9 @@ pub(crate) struct Server {
     pub(crate) shares_children: bool,
     pub(crate) registry: Registry,
     sessions: Arc<Semaphore>,
-    /// Openings that failed in a row, with the reason of the last.
-    failures: AtomicUsize,
-    last_failure: Mutex<String>,
+    at_session_cap: AtSessionCap,
+    on_child_exit: OnChildExit,
+    hibernate_after: Option<Duration>,
     budget: Arc<Budget>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -62,8 +65,8 @@ pub(crate) struct Server {
 pub(crate) enum NotOpened {
     #[error("too many sessions")]
     TooManySessions,
-    #[error("too many children")]
-    TooManyChildren,
+    #[error("{0}")]
+    Short(Shortage),
     /// The reason is in the log under this correlation id.
     #[error("the server cannot be started ({0})")]
     CannotStart(String),
@@ -88,6 +91,7 @@ impl Server {
             limits.max_children,
             config.expose_stderr,
             spawner,
+            Gate::new(config.memory_gate),
             Arc::clone(&metrics),
         ));
         let budget = Arc::new(Budget::new(limits.log_bytes_total));
@@ -103,8 +107,9 @@ impl Server {
             shares_children: config.children == Children::Shared || config.is_stateless,
             registry: Registry::default(),
             sessions: Arc::new(Semaphore::new(limits.max_sessions)),
-            failures: AtomicUsize::new(0),
-            last_failure: Mutex::default(),
+            at_session_cap: config.at_session_cap,
+            on_child_exit: config.on_child_exit,
+            hibernate_after: config.hibernate_after,
             budget,
             limits,
             metrics,
@@ -127,8 +132,11 @@ impl Server {
         carries: Carries,
         principal: Principal,
     ) -> Result<(Arc<Session>, Reader), NotOpened> {
-        let permit = Arc::clone(&self.sessions).try_acquire_owned().map_err(|_| NotOpened::TooManySessions)?;
-        let era = self.era().await.map_err(NotOpened::CannotStart)?;
+        let permit = self.place().await?;
+        if self.starter.gate.is_shut(Instant::now()) {
+            return Err(NotOpened::Short(Shortage::Memory));
+        }
+        let era = self.era().await?;
         if era.is_legacy && !self.shares_children {
             self.open_own(text, envelope, carries, principal, permit).await
         } else {
@@ -136,10 +144,33 @@ impl Server {
         }
     }
 
+    /// A place among the sessions; perhaps that of one that nobody uses.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, NotOpened> {
+        if let Ok(permit) = Arc::clone(&self.sessions).try_acquire_owned() {
+            return Ok(permit);
+        }
+        if self.at_session_cap == AtSessionCap::Refuse || !self.evict_one() {
+            return Err(NotOpened::TooManySessions);
+        }
+        match timeout(EVICTION, Arc::clone(&self.sessions).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(NotOpened::TooManySessions),
+        }
+    }
+
+    /// Ends the session that has been idle for longest. Says whether there was one.
+    fn evict_one(&self) -> bool {
+        let now = Instant::now();
+        let idle = self.registry.all().into_iter().filter(|session| !session.has_ended());
+        let idle = idle.map(|session| (session.idle_for(now), session)).filter(|(idle, _)| *idle >= EVICTABLE);
+        let Some((_, session)) = idle.max_by_key(|(idle, _)| *idle) else { return false };
+        session.end(EndReason::Evicted);
+        true
+    }
+
     /// A session is open: from here on it is found.
     fn opened(&self, session: &Arc<Session>, revision: Option<Revision>) {
         session.agree_on(revision);
-        self.failures.store(0, Ordering::Relaxed);
         self.metrics.sessions_opened.inc();
         self.metrics.sessions_active.inc();
         self.registry.insert(Arc::clone(session));
@@ -161,28 +192,32 @@ impl Server {
                 if tick.idle >= self.limits.idle_timeout {
                     self.metrics.timeout_counted("idle_session");
                     session.end(EndReason::Idle);
+                } else if self.hibernate_after.is_some_and(|after| tick.quiet >= after) {
+                    session.sleep();
                 }
             }
             self.metrics.stdin_queue_bytes.set(i64::try_from(queued).unwrap_or(i64::MAX));
+            self.metrics.memory_percent.set(i64::from(self.starter.gate.used_percent(now)));
             self.metrics.stored_bytes.set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
         }
     }
 
     /// Whether a session could be opened now, as far as is known; else why not.
     pub(crate) fn readiness(&self) -> Result<(), String> {
-        if self.sessions.available_permits() == 0 {
+        if self.sessions.available_permits() == 0 && self.at_session_cap == AtSessionCap::Refuse {
             return Err("all sessions are in use (--max-sessions)".to_owned());
         }
         self.eras.readiness()?;
         if !self.starter.has_room() {
             return Err("all children are in use (--max-children)".to_owned());
         }
-        let failures = self.failures.load(Ordering::Relaxed);
-        if failures >= 5 {
-            let last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            return Err(format!("the server failed to start {failures} times in a row: {last}"));
+        if self.starter.gate.is_shut(Instant::now()) {
+            return Err("too little memory is left (--memory-gate)".to_owned());
         }
-        Ok(())
+        match self.starter.crash_loop() {
+            Some((failures, reason)) => Err(format!("the server failed to start {failures} times in a row: {reason}")),
+            None => Ok(()),
+        }
     }
 
     /// Waits until every child is gone.
@@ -206,18 +241,9 @@ impl Server {
         }
     }
 
-    /// Counts an opening that failed; gives how many have in a row.
-    fn failed_once(&self, reason: &str) -> usize {
-        reason.clone_into(&mut self.last_failure.lock().unwrap_or_else(PoisonError::into_inner));
-        self.failures.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Logs why a session could not be opened; the client gets the id under which the reason stands.
-    fn failed(&self, reason: &str) -> String {
-        let correlation = keeper::correlation_id();
-        let failures = self.failed_once(reason);
-        error!(server = self.name, correlation, failures, reason, "the server could not be started");
-        self.metrics.spawn_counted("failed");
-        correlation
+    /// The start that began then has failed; the client gets the id under which the reason stands in the log.
+    fn failed(&self, began: Instant, reason: &str) -> String {
+        self.starter.failed(began, reason);
+        self.pool.correlated(reason)
     }
 }

@@ -16,17 +16,20 @@ use crate::bridge::discover::{Facts, revision_of};
 use crate::bridge::legacy_on_legacy;
 use crate::bridge::legacy_on_modern::{Speaker, initialize_result};
 use crate::child::outbox::Outbox;
+use crate::config::OnChildExit;
+use crate::link::keeper::{self, NoSuccessor};
 use crate::link::log::Log;
 use crate::link::reader::Reader;
 use crate::link::route::Carries;
 use crate::link::state::State;
-use crate::link::{EndReason, Link, keeper};
+use crate::link::{EndReason, Link};
 use crate::pool::NoChild;
-use crate::pool::starter::{Child, NotStarted};
+use crate::pool::starter::{Child, NotStarted, Shortage};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::revision::Revision;
 use crate::session::bridged::{Backend, Parts};
+use crate::session::revive::Revive;
 use crate::session::router::{Patience, Router};
 use crate::session::{Behind, Bridged, Session, SessionId, Way, call_own};
 
@@ -58,33 +61,38 @@ impl Server {
         principal: Principal,
         permit: OwnedSemaphorePermit,
     ) -> Result<(Arc<Session>, Reader), NotOpened> {
-        let began = Instant::now();
+        let began = self.starter.begin().map_err(NotOpened::Short)?;
         let child = match self.pool.child(true).await {
             Ok(child) => child,
-            Err(NotStarted::TooManyChildren) => return Err(NotOpened::TooManyChildren),
-            Err(NotStarted::Failed(reason)) => return Err(NotOpened::CannotStart(self.failed(&reason))),
+            Err(NotStarted::Short(why)) => return Err(NotOpened::Short(why)),
+            Err(NotStarted::Failed(reason)) => return Err(NotOpened::CannotStart(self.failed(began, &reason))),
         };
         let (session, link) = match self.adopt(child, principal, permit) {
             Ok(adopted) => adopted,
-            Err(error) => return Err(NotOpened::CannotStart(self.failed(&error.to_string()))),
+            Err(error) => return Err(self.no_random(&error)),
         };
         let mut opening = Opening(Some(Arc::clone(&session)));
         let Ok(reader) = call_own(&link, text, envelope, carries, None) else {
-            return Err(NotOpened::Ended(self.failed("it closed its input")));
+            return Err(NotOpened::Ended(self.failed(began, "it closed its input")));
         };
         let answer = timeout(self.limits.initialize_timeout, answer(&session, &link, &reader)).await;
         let answer = match answer {
             Err(_) => {
                 self.metrics.timeout_counted("initialize");
-                return Err(NotOpened::TimedOut(self.failed("no answer to initialize within --initialize-timeout")));
+                return Err(NotOpened::TimedOut(self.failed(began, "no answer to initialize within --initialize-timeout")));
             }
             Ok(Some(answer)) if !session.has_ended() => answer,
-            Ok(_) => return Err(NotOpened::Ended(self.failed("it ended before it answered initialize"))),
+            Ok(answer) => {
+                let error = answer.as_ref().and_then(|answer| Some(jsonrpc::read(answer).ok()?.error?.of(answer)));
+                let how = error.and_then(keeper::how_it_ended).unwrap_or_else(|| "at once".to_owned());
+                return Err(NotOpened::Ended(self.failed(began, &format!("it ended ({how}) before it answered initialize"))));
+            }
         };
         let Some(revision) = agreed_revision(&answer) else {
             self.doubt_era(&answer);
             return Err(NotOpened::Refused(answer));
         };
+        self.starter.succeeded();
         self.metrics.spawn_counted("ok");
         self.metrics.child_spawn_seconds.observe(began.elapsed().as_secs_f64());
         self.opened(&session, revision);
@@ -104,10 +112,10 @@ impl Server {
     ) -> Result<(Arc<Session>, Reader), NotOpened> {
         let Hello { speaker, backend, facts, result } = self.hello(text, envelope, &principal, is_legacy, true).await?;
         let revision = speaker.revision;
-        let (id, bridged) = self.bridged(&principal, speaker, backend, facts, true).map_err(|error| self.no_random(error))?;
+        let (id, bridged) = self.bridged(&principal, speaker, backend, facts, true).map_err(|error| self.no_random(&error))?;
         let client_id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
         let reader = bridged.answered(client_id, &result, Way::Own, carries).ok().flatten();
-        let reader = reader.ok_or_else(|| NotOpened::CannotStart(self.failed("the session ended at once")))?;
+        let reader = reader.ok_or_else(|| NotOpened::CannotStart(self.pool.correlated("the session ended at once")))?;
         let session = Arc::new(Session::new(id, principal, Behind::Shared(Arc::clone(&bridged))));
         self.opened(&session, Some(revision));
         let (server, kept) = (Arc::clone(self), Arc::clone(&session));
@@ -125,17 +133,17 @@ impl Server {
         envelope: &Envelope,
         principal: &Principal,
     ) -> Result<Vec<u8>, NotOpened> {
-        let era = self.era().await.map_err(NotOpened::CannotStart)?;
+        let era = self.era().await?;
         Ok(self.hello(text, envelope, principal, era.is_legacy, false).await?.result)
     }
 
     /// A session for one request of a client that has none.
     pub(crate) async fn once(self: &Arc<Self>, revision: Revision, principal: Principal) -> Result<Session, NotOpened> {
-        let era = self.era().await.map_err(NotOpened::CannotStart)?;
+        let era = self.era().await?;
         let (backend, facts) = self.backend(&principal, era.is_legacy).await?;
         let speaker = Speaker::unknown(revision);
         let facts = facts.for_stateless();
-        let (id, bridged) = self.bridged(&principal, speaker, backend, facts, false).map_err(|error| self.no_random(error))?;
+        let (id, bridged) = self.bridged(&principal, speaker, backend, facts, false).map_err(|error| self.no_random(&error))?;
         let session = Session::nameless(id, principal, Behind::Shared(bridged));
         session.agree_on(Some(revision));
         Ok(session)
@@ -171,14 +179,12 @@ impl Server {
             false => self.pool.modern_facts(principal).await,
         };
         let facts = facts.map_err(|why| match why {
-            NoChild::TooManyChildren | NoChild::TooManyOwn => NotOpened::TooManyChildren,
-            NoChild::NotStarted(correlation) => {
-                self.failed_once(&format!("see the log for {correlation}"));
-                NotOpened::CannotStart(correlation)
-            }
+            NoChild::Short(why) => NotOpened::Short(why),
+            NoChild::TooManyOwn => NotOpened::Short(Shortage::Children),
+            NoChild::NotStarted { correlation, .. } => NotOpened::CannotStart(correlation),
             NoChild::OtherEra(reason) => {
                 self.pool.suspect.notify_one();
-                NotOpened::CannotStart(self.failed(&reason))
+                NotOpened::CannotStart(self.pool.correlated(&reason))
             }
         })?;
         let revision = revision_of(&facts.result).unwrap_or(Revision::NEWEST_LEGACY);
@@ -209,8 +215,8 @@ impl Server {
         Ok((id, bridged))
     }
 
-    fn no_random(&self, error: getrandom::Error) -> NotOpened {
-        NotOpened::CannotStart(self.failed(&error.to_string()))
+    fn no_random(&self, error: &impl ToString) -> NotOpened {
+        NotOpened::CannotStart(self.pool.correlated(&error.to_string()))
     }
 
     /// A session around a child, with its keeper.
@@ -227,11 +233,18 @@ impl Server {
         let link = Arc::new(Link::new(self.state(nonce), running.stdin, Arc::clone(&self.metrics)));
         let session = Arc::new(Session::new(id, principal, Behind::Own(Arc::clone(&link))));
         let (server, kept_session, kept) = (Arc::clone(self), Arc::clone(&session), Arc::clone(&link));
-        let max_line = self.limits.max_line;
+        let (max_line, initialize_timeout) = (self.limits.max_line, self.limits.initialize_timeout);
+        let after_exit = self.on_child_exit == OnChildExit::Respawn;
+        let (goes_on, pool) = (self.has_successors(), Arc::clone(&self.pool));
         let keeping = async move {
             let forget = |reason: EndReason| server.closed(&kept_session, reason, permit);
-            keeper::keep(kept, running.output, max_line, forget).await;
-            drop(place);
+            if goes_on {
+                let revive = Revive::new(pool, after_exit, initialize_timeout, place);
+                keeper::keep(kept, running.output, max_line, revive, forget).await;
+            } else {
+                keeper::keep(kept, running.output, max_line, NoSuccessor, forget).await;
+                drop(place);
+            }
         };
         // The keeper ends by itself, with its child; `all_children_gone` waits for it.
         drop(tokio::spawn(keeping.instrument(span)));
@@ -253,9 +266,15 @@ impl Server {
             question: self.limits.question_timeout,
             cancelled: CANCEL_PATIENCE,
         };
-        let outbox = Outbox::new(OUTBOX_BYTES);
+        let router = if self.has_successors() { Router::recalling(patience) } else { Router::new(patience) };
+        let outbox = Outbox::new(OUTBOX_BYTES, Arc::clone(&self.budget));
         let metrics = Arc::clone(&self.metrics);
-        State::new(Router::new(patience), self.log(nonce), outbox, self.limits.max_calls, metrics, Instant::now())
+        State::new(router, self.log(nonce), outbox, self.limits.max_calls, metrics, Instant::now())
+    }
+
+    /// Whether another child may take the place of a session's own.
+    fn has_successors(&self) -> bool {
+        self.on_child_exit == OnChildExit::Respawn || self.hibernate_after.is_some()
     }
 
     fn log(&self, nonce: u32) -> Log {

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -25,6 +26,8 @@ use crate::protocol::sse::{EventId, StreamId};
 
 pub(crate) mod bridged;
 mod id;
+mod recall;
+pub(crate) mod revive;
 pub(crate) mod router;
 
 /// What a session's client talks to.
@@ -167,11 +170,26 @@ impl Session {
         }
     }
 
+    /// How long nothing has happened.
+    pub(crate) fn idle_for(&self, now: Instant) -> Duration {
+        match &self.behind {
+            Behind::Own(link) => link.lock().idle_for(now),
+            Behind::Shared(bridged) => bridged.idle_for(now),
+        }
+    }
+
     /// What time brings.
     pub(crate) fn tick(&self, now: Instant) -> Tick {
         match &self.behind {
             Behind::Own(link) => link.tick(now),
             Behind::Shared(bridged) => bridged.tick(now),
+        }
+    }
+
+    /// A child of its own is stopped until it is needed, if nothing is under way.
+    pub(crate) fn sleep(&self) {
+        if let Behind::Own(link) = &self.behind {
+            link.sleep(Router::can_sleep);
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::recall::{Change, Recall};
 use crate::link::log::Log;
 use crate::link::route::{Carries, Route, Routed};
 use crate::link::stream::EventKind;
@@ -43,6 +44,8 @@ struct Call {
     alive: Instant,
     cancelled: Option<Instant>,
     is_initialize: bool,
+    /// What is to be remembered if the child grants it.
+    change: Option<Box<Change>>,
 }
 
 /// A request of the child that the client has not answered.
@@ -61,11 +64,18 @@ pub(crate) struct Router {
     /// By the canonical form of the child's id.
     questions: HashMap<Box<[u8]>, Question>,
     patience: Patience,
+    /// What another child would have to be told; kept where one may come.
+    pub(crate) recall: Option<Recall>,
 }
 
 impl Router {
     pub(crate) fn new(patience: Patience) -> Self {
-        Router { calls: HashMap::new(), next: 1, carriers: Vec::new(), questions: HashMap::new(), patience }
+        Router { calls: HashMap::new(), next: 1, carriers: Vec::new(), questions: HashMap::new(), patience, recall: None }
+    }
+
+    /// One that remembers what another child would have to be told.
+    pub(crate) fn recalling(patience: Patience) -> Self {
+        Router { recall: Some(Recall::default()), ..Router::new(patience) }
     }
 
     /// A request of the client, answered on `stream`: the line for the child. `shares_stream` says whether others are answered
@@ -96,6 +106,7 @@ impl Router {
             alive: now,
             cancelled: None,
             is_initialize: envelope.method(text) == Method::Initialize,
+            change: self.recall.as_ref().and_then(|_| Change::of(text, envelope)).map(Box::new),
         };
         self.calls.insert(number, call);
         if carries == Carries::Events && stream != StreamId::GET && self.carriers.last() != Some(&stream) {
@@ -107,6 +118,11 @@ impl Router {
     /// A notification of the client.
     pub(crate) fn notification(&mut self, text: &[u8], envelope: &Envelope, now: Instant) -> Routed {
         let (Method::Cancelled, Some(about)) = (envelope.method(text), envelope.about_request) else {
+            if let Some(recall) = &mut self.recall
+                && envelope.is_method(text, "notifications/initialized")
+            {
+                recall.initialized(text);
+            }
             return Routed::ToChild(splice(text, &mut [], b"\n"));
         };
         let id = canonical(about.of(text));
@@ -166,6 +182,28 @@ impl Router {
         Some(call)
     }
 
+    /// The child has gone, and another takes its place: the client gets its questions back, and its calls this error.
+    pub(crate) fn interrupted(&mut self, message: &str, data: &serde_json::Value, now: Instant, out: &mut Vec<Routed>) {
+        self.withdraw_all("the server ended", out);
+        self.fail_all(message, data, now, out);
+    }
+
+    /// The child waits for no answer any more.
+    pub(crate) fn withdraw_all(&mut self, reason: &str, out: &mut Vec<Routed>) {
+        for (_, question) in self.questions.drain() {
+            let withdrawal = jsonrpc::withdrawal(&question.id, reason);
+            out.push(Routed::Event(question.stream, EventKind::Notification, withdrawal));
+        }
+    }
+
+    /// Whether nothing is under way, and nothing is waited for, for which the child would have to run.
+    pub(crate) fn can_sleep(&self) -> bool {
+        let recall = self.recall.as_ref();
+        self.calls.is_empty()
+            && self.questions.is_empty()
+            && recall.is_some_and(|recall| recall.is_enough() && !recall.has_subscriptions())
+    }
+
     /// Whether other calls are still to be answered on its stream.
     fn has_more(&self, call: &Call) -> bool {
         call.shares_stream && self.calls.values().any(|other| other.stream == call.stream)
@@ -184,7 +222,12 @@ impl Router {
         };
         let call = private_number(id.of(text)).and_then(|number| self.finish(number));
         match call {
-            Some(call) => self.answered(&call, splice(text, &mut [(id, &call.id)], b"")),
+            Some(mut call) => {
+                if let (Some(recall), Some(change), Some(result)) = (&mut self.recall, call.change.take(), envelope.result) {
+                    recall.granted(*change, result.of(text));
+                }
+                self.answered(&call, splice(text, &mut [(id, &call.id)], b""))
+            }
             None => Routed::Dropped("answer_without_call"),
         }
     }
@@ -326,5 +369,9 @@ impl Route for Router {
 
     fn calls_in_flight(&self) -> usize {
         self.calls.len()
+    }
+
+    fn can_go_on(&self) -> bool {
+        self.recall.as_ref().is_some_and(Recall::is_enough)
     }
 }

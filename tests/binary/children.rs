@@ -246,8 +246,22 @@ fn a_childs_environment_is_what_was_allowed() {
     for expected in ["FROM_FILE=1", "GIVEN=2", "BOTH=flag", "PASSED=3", "LC_TIME=C"] {
         assert!(lines.contains(&expected), "{expected}: {lines:?}");
     }
-    let known =
-        ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL", "FROM_FILE", "GIVEN", "BOTH", "PASSED", "TEST_MARK"];
+    let known = [
+        "PATH",
+        "HOME",
+        "LANG",
+        "TZ",
+        "TMPDIR",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "FROM_FILE",
+        "GIVEN",
+        "BOTH",
+        "PASSED",
+        "TEST_MARK",
+        "MCP_GATEWAY_CHILD",
+    ];
     for line in lines {
         let name = line.split('=').next().unwrap_or_default();
         assert!(known.contains(&name) || name.starts_with("LC_"), "{line}");

@@ -44,9 +44,14 @@ impl Process {
     }
 }
 
-/// The processes that a process started and nobody has reaped.
+/// The processes that a process started and nobody has reaped; without the guardian of their cgroups, which goes with the gateway.
 pub(crate) fn children(parent: i32) -> Vec<Process> {
-    Process::all().into_iter().filter(|process| process.parent == parent).collect()
+    let is_guardian = |pid: i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| contains(&line, b"--guard-cgroup"));
+    Process::all().into_iter().filter(|process| process.parent == parent && !is_guardian(process.pid)).collect()
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 /// Living processes whose environment holds this text. Only the process's owner may look.

@@ -168,11 +168,15 @@ impl Bridged {
         self.lock().calls_in_flight()
     }
 
+    pub(crate) fn idle_for(&self, now: Instant) -> Duration {
+        self.lock().idle_for(now)
+    }
+
     /// What time brings.
     pub(crate) fn tick(&self, now: Instant) -> Tick {
         self.with(|seat, effects| {
             seat.log.tick(now, effects);
-            Tick { idle: seat.idle_for(now), stdin_queue: 0 }
+            Tick { idle: seat.idle_for(now), quiet: Duration::ZERO, stdin_queue: 0 }
         })
     }
 

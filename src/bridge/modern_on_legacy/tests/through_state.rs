@@ -20,7 +20,17 @@ impl Link {
         let router = std::mem::replace(&mut bench.router, other.router);
         let log = std::mem::replace(&mut bench.log, other.log);
         let metrics = Arc::new(Metrics::new());
-        Link { state: State::new(router, log, Outbox::new(1 << 20), 3, metrics, bench.now), bench }
+        Link {
+            state: State::new(
+                router,
+                log,
+                Outbox::new(1 << 20, std::sync::Arc::new(crate::budget::Budget::new(64 << 20))),
+                3,
+                metrics,
+                bench.now,
+            ),
+            bench,
+        }
     }
 
     fn leased(&mut self, said: &Said) -> Cursor {
@@ -66,8 +76,8 @@ impl Link {
 
     /// What has been written to the child since the last look.
     fn written(&mut self) -> Vec<String> {
-        let lines = self.state.outbox.next_batch().unwrap_or_default();
-        assert!(self.state.outbox.next_batch().is_none());
+        let lines = self.state.outbox.next_batch(0).unwrap_or_default();
+        assert!(self.state.outbox.next_batch(0).is_none());
         lines.into_iter().map(|line| String::from_utf8(line).expect("UTF-8").trim_end().to_owned()).collect()
     }
 
