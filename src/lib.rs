@@ -22,6 +22,8 @@ mod budget;
 mod child;
 mod config;
 mod demo;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gateway;
 mod http;
 mod link;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may name. `metrics`, `budget`, `memory`, `principal` and `shutdown` are leaves.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("protocol", &[]),
     ("budget", &[]),
     ("memory", &[]),
@@ -27,6 +27,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("http", &["server", "pool", "bridge", "session", "link", "config", "protocol", "metrics", "principal", "shutdown"]),
     ("gateway", &["http", "server", "link", "child", "config", "metrics", "shutdown"]),
     ("demo", &[]),
+    ("fuzzing", &["session", "bridge", "link", "child", "protocol", "budget", "metrics", "principal", "seal"]),
 ];
 
 /// Pure files: no I/O, no clock, no randomness, nothing awaited.

@@ -46,7 +46,7 @@ pub(crate) fn canonical(token: &[u8]) -> Cow<'_, [u8]> {
 pub(crate) fn private_number(token: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(token).ok()?;
     let number = text.parse().ok()?;
-    (text.starts_with(|first: char| first.is_ascii_digit()) && (number == 0 || !text.starts_with('0'))).then_some(number)
+    (text.starts_with(|first: char| first.is_ascii_digit()) && (text == "0" || !text.starts_with('0'))).then_some(number)
 }
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn only_our_own_spelling_is_a_private_number() {
         assert_eq!(private_number(b"17"), Some(17));
-        for token in ["+17", "017", "17.0", "\"17\"", "-1", "", "99999999999999999999"] {
+        for token in ["+17", "017", "00", "17.0", "\"17\"", "-1", "", "99999999999999999999"] {
             assert_eq!(private_number(token.as_bytes()), None, "{token}");
         }
     }

@@ -61,13 +61,14 @@ impl ModernOnLegacy {
         if !lease.declared.url {
             return first.missing_capability(client_id);
         }
-        let (mut keys, digest, lease) = (lease.keys, lease.digest, lease.id);
+        // Not a round that a state of this lease has had already.
+        let (mut keys, digest, round, lease) = (lease.keys, lease.digest, lease.round + 1, lease.id);
         questions::name(&mut questions, &mut keys);
-        let state = self.sealer.seal(TicketKind::Resend, lease, 1, digest, b"");
+        let state = self.sealer.seal(TicketKind::Resend, lease, round, digest, b"");
         let answer = input_required(client_id, &questions, &state, self.facts.meta().as_deref());
         self.resends.truncate(MAX_RESENDS - 1);
         let ids = ids.into_iter().flatten().collect();
-        self.resends.push_front(Resend { lease, round: 1, digest, questions, keys, ids, since: now });
+        self.resends.push_front(Resend { lease, round, digest, questions, keys, ids, since: now });
         answer
     }
 

@@ -3,6 +3,7 @@ use std::task::Wake;
 
 use super::*;
 
+mod model;
 mod properties;
 
 /// Counts how often it was woken.
