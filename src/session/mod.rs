@@ -29,6 +29,8 @@ mod id;
 mod recall;
 pub(crate) mod revive;
 pub(crate) mod router;
+#[cfg(test)]
+mod tests;
 
 /// What a session's client talks to.
 #[derive(Clone)]
