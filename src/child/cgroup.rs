@@ -31,6 +31,9 @@ impl Cgroups {
         let read = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
         let own = delegated(&read("mountinfo"), &read("cgroup"))?;
         let folder = own.join(format!("mcp-http-gateway.{}", getpid()));
+        if folder.exists() && !is_populated(&folder) {
+            remove_all(&folder); // of one that had this number, and was killed with its guardian
+        }
         fs::create_dir(&folder).ok()?;
         match guard(&folder) {
             Ok((alive, pid)) => Some((Cgroups { folder, _alive: alive }, pid)),
@@ -86,6 +89,11 @@ pub fn guard_cgroup(folder: &Path) {
     while is_populated(folder) && began.elapsed() < GRACE {
         std::thread::sleep(LOOK);
     }
+    remove_all(folder);
+}
+
+/// Removes a cgroup and those in it, if they are empty.
+fn remove_all(folder: &Path) {
     fs::read_dir(folder).into_iter().flatten().flatten().for_each(|child| remove(&child.path()));
     remove(folder);
 }

@@ -62,6 +62,8 @@ pub(crate) struct Limits {
     pub(crate) log_bytes: usize,
     pub(crate) log_bytes_total: usize,
     pub(crate) idle_timeout: Duration,
+    /// A child that has had nothing to do for so long is stopped until it is needed.
+    pub(crate) hibernate_after: Option<Duration>,
     pub(crate) request_timeout: Duration,
     pub(crate) request_timeout_max: Duration,
     pub(crate) initialize_timeout: Duration,
@@ -91,8 +93,6 @@ pub struct Config {
     pub(crate) children: Children,
     pub(crate) prewarm: usize,
     pub(crate) on_child_exit: OnChildExit,
-    /// A session's child sleeps after so long without work.
-    pub(crate) hibernate_after: Option<Duration>,
     pub(crate) at_session_cap: AtSessionCap,
     /// In percent of the memory that may be used.
     pub(crate) memory_gate: u8,
@@ -188,7 +188,6 @@ impl Config {
             children: flags.children,
             prewarm: flags.prewarm,
             on_child_exit: flags.on_child_exit,
-            hibernate_after: flags.hibernate_after,
             at_session_cap: flags.at_session_cap,
             memory_gate: flags.memory_gate,
             limits: Limits {
@@ -206,6 +205,7 @@ impl Config {
                 log_bytes: flags.log_bytes,
                 log_bytes_total: flags.log_bytes_total,
                 idle_timeout: flags.idle_timeout,
+                hibernate_after: flags.hibernate_after,
                 request_timeout: flags.request_timeout,
                 request_timeout_max: flags.request_timeout_max,
                 initialize_timeout: flags.initialize_timeout,

@@ -249,8 +249,10 @@ impl Pool {
     /// Looks at the clock. Gives what waits for children to read.
     pub(crate) fn tick(&self, now: Instant) -> usize {
         let idle = self.limits.idle_timeout;
+        // A shared child that is gone tells nobody of changes until somebody speaks: it is not stopped sooner.
+        let sleepy = self.limits.hibernate_after.map_or(idle, |after| after.min(idle));
         let (legacy, modern) = (self.legacy.all(), self.modern.all());
-        let queued = tick_all(&legacy, now, idle) + tick_all(&modern, now, idle) + tick_all(&self.shared.all(), now, idle);
+        let queued = tick_all(&legacy, now, sleepy) + tick_all(&modern, now, sleepy) + tick_all(&self.shared.all(), now, idle);
         let parked = legacy.iter().filter(|member| member.link.lock().router.parked_since().is_some()).count();
         self.metrics.leases_parked.set(i64::try_from(parked).unwrap_or(i64::MAX));
         let holdings: Vec<Arc<Holdings>> = self.lock_holdings().values().cloned().collect();

@@ -55,7 +55,6 @@ pub(crate) struct Server {
     sessions: Arc<Semaphore>,
     at_session_cap: AtSessionCap,
     on_child_exit: OnChildExit,
-    hibernate_after: Option<Duration>,
     budget: Arc<Budget>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -109,7 +108,6 @@ impl Server {
             sessions: Arc::new(Semaphore::new(limits.max_sessions)),
             at_session_cap: config.at_session_cap,
             on_child_exit: config.on_child_exit,
-            hibernate_after: config.hibernate_after,
             budget,
             limits,
             metrics,
@@ -192,7 +190,7 @@ impl Server {
                 if tick.idle >= self.limits.idle_timeout {
                     self.metrics.timeout_counted("idle_session");
                     session.end(EndReason::Idle);
-                } else if self.hibernate_after.is_some_and(|after| tick.quiet >= after) {
+                } else if self.limits.hibernate_after.is_some_and(|after| tick.quiet >= after) {
                     session.sleep();
                 }
             }

@@ -274,7 +274,7 @@ impl Server {
 
     /// Whether another child may take the place of a session's own.
     fn has_successors(&self) -> bool {
-        self.on_child_exit == OnChildExit::Respawn || self.hibernate_after.is_some()
+        self.on_child_exit == OnChildExit::Respawn || self.limits.hibernate_after.is_some()
     }
 
     fn log(&self, nonce: u32) -> Log {

@@ -51,9 +51,10 @@ pub(crate) fn stub() -> String {
     target.join("examples/stub_child").to_str().expect("UTF-8").to_owned()
 }
 
-/// The program under test.
+/// The program under test: the one that cargo built, or the one that `GATEWAY_BINARY` names.
 pub(crate) fn program() -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_mcp-http-gateway"));
+    let named = std::env::var("GATEWAY_BINARY");
+    let mut program = Command::new(named.as_deref().unwrap_or(env!("CARGO_BIN_EXE_mcp-http-gateway")));
     // What the tester's own shell has set must not matter.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MCP_GATEWAY_")) {
         program.env_remove(name);

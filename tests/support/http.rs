@@ -234,10 +234,16 @@ impl Connection {
     }
 
     /// The head of the response to what was sent, and its body as events.
-    pub(crate) fn arriving(mut self) -> io::Result<(Head, Events<Arriving>)> {
+    pub(crate) fn arriving(self) -> io::Result<(Head, Events<Arriving>)> {
+        let (head, body) = self.body()?;
+        Ok((head, Events::new(body)))
+    }
+
+    /// The head of the response to what was sent, and its body.
+    pub(crate) fn body(mut self) -> io::Result<(Head, Arriving)> {
         let head = read_head(&mut self.socket)?;
         let body = Body::new(self.socket, &head);
-        Ok((head, Events::new(body)))
+        Ok((head, body))
     }
 
     /// Reads until the gateway closes; an error counts as closing, a timeout does not.
