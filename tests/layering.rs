@@ -67,7 +67,8 @@ fn sources() -> BTreeMap<String, String> {
     let below = |path: &PathBuf| path.strip_prefix(&root).expect("below src").to_string_lossy().into_owned();
     found
         .iter()
-        .filter(|path| !path.ends_with("tests.rs") && !path.parent().is_some_and(|dir| dir.ends_with("tests")))
+        .filter(|path| !path.ends_with("tests.rs"))
+        .filter(|path| path.strip_prefix(&root).is_ok_and(|below| below.iter().all(|part| part != "tests")))
         .map(|path| (below(path), fs::read_to_string(path).expect("a text")))
         .map(|(path, text)| (path, text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned()))
         .collect()
