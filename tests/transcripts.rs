@@ -6,6 +6,7 @@
 //! flags: --response sse          further options of the gateway
 //!
 //! open 2025-11-25                initialize and initialized, by client and child; the session's id is $S
+//! open 2025-11-25 {"tools":{}}   …and the child can do this
 //! open 2025-06-18 as $T          another session; each is with the next child that no step has named
 //! meet 2025-11-25                a session whose initialize the gateway answers, for children that are shared; its client declares
 //!                                what `declare` says. Where no child was named yet, the first one is `up`
@@ -52,9 +53,13 @@
 //! child up {"logging":{}}        …and can do this, in place of tools, prompts and resources
 //! child lists                    it is asked for its tools, and lists one, t
 //! child lists [{"name":"x"}]     …or these
+//! child again                    it follows another: it is told what the last `open` said, and answers as it was answered there
 //! probe                          two children are started: the next is asked server/discover, the one after it initialize
 //!
 //! clock +15s                     the clock, which stands still otherwise, moves by this at once (ms, s, m or h)
+//! ready                          the admin listener says that sessions can be opened; it is there with `flags: --admin-listen 127.0.0.1:0`
+//! unready $why                   …or not, and this is why
+//! metric messages_lost_total 1   …and this line stands among its metrics
 //! stop                           the gateway is asked to stop
 //! stopped                        it has stopped
 //! ```
@@ -74,6 +79,7 @@ use std::path::PathBuf;
 use self::play::Play;
 use crate::support::relay::with_gateway;
 
+mod admin;
 mod exchange;
 mod list;
 mod modern;

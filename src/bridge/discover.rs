@@ -1,30 +1,32 @@
 //! `server/discover`: what a modern client is told of a legacy server, and what a modern server says of itself.
 
+use bytes::Bytes;
+
 use super::capabilities;
 use crate::protocol::meta::{CLIENT_CAPABILITIES, CLIENT_INFO, PROTOCOL_VERSION, SERVER_INFO};
 use crate::protocol::object;
 use crate::protocol::revision::Revision;
 
-/// What `initialize` told of a legacy server: raw JSON.
+/// What `initialize` told of a legacy server: raw JSON. Cheap to clone, because every session has it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
-    pub(crate) server_info: Option<Vec<u8>>,
-    pub(crate) capabilities: Vec<u8>,
-    pub(crate) instructions: Option<Vec<u8>>,
+    pub(crate) server_info: Option<Bytes>,
+    pub(crate) capabilities: Bytes,
+    pub(crate) instructions: Option<Bytes>,
     /// The whole result.
-    pub(crate) result: Vec<u8>,
+    pub(crate) result: Bytes,
 }
 
 impl Facts {
     /// From an `InitializeResult`, or a `DiscoverResult`.
     pub(crate) fn of(result: &[u8]) -> Facts {
-        let own = |name| object::member(result, name).map(|member| member.value.to_vec());
+        let copy = |member: object::Member<'_>| Bytes::copy_from_slice(member.value);
+        let own = |name| object::member(result, name).map(copy);
         Facts {
-            server_info: own("serverInfo")
-                .or_else(|| object::at(result, &["_meta", SERVER_INFO]).map(|info| info.value.to_vec())),
-            capabilities: own("capabilities").unwrap_or_else(|| b"{}".to_vec()),
+            server_info: own("serverInfo").or_else(|| object::at(result, &["_meta", SERVER_INFO]).map(copy)),
+            capabilities: own("capabilities").unwrap_or_else(|| Bytes::from_static(b"{}")),
             instructions: own("instructions"),
-            result: result.to_vec(),
+            result: Bytes::copy_from_slice(result),
         }
     }
 
@@ -40,7 +42,7 @@ impl Facts {
             if member.is("capabilities") { object::Edit::Put(capabilities.clone()) } else { object::Edit::Keep }
         };
         let result = object::rewrite(&self.result, &[], edit, &[]);
-        Facts { capabilities, result, ..self }
+        Facts { capabilities: capabilities.into(), result: result.into(), ..self }
     }
 
     /// 2026-07-28, Discovery, Response. Only modern revisions are listed: a client picks from them for what it sends next.

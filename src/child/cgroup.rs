@@ -10,6 +10,7 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, getpid};
+use tracing::info;
 
 /// The argument that makes this program the guardian of the folder behind it.
 pub const GUARD_ARGUMENT: &str = "--guard-cgroup";
@@ -17,6 +18,8 @@ pub const GUARD_ARGUMENT: &str = "--guard-cgroup";
 /// How long a cgroup may take to be empty once it was killed, and how often we look.
 const GRACE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(5);
+/// So many names are tried.
+const NAMES: u32 = 100;
 
 /// The folder of all children's cgroups.
 pub(crate) struct Cgroups {
@@ -30,18 +33,14 @@ impl Cgroups {
     pub(crate) fn new() -> Option<(Cgroups, Pid)> {
         let read = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
         let own = delegated(&read("mountinfo"), &read("cgroup"))?;
-        let folder = own.join(format!("mcp-http-gateway.{}", getpid()));
-        if folder.exists() && !is_populated(&folder) {
-            remove_all(&folder); // of one that had this number, and was killed with its guardian
-        }
-        fs::create_dir(&folder).ok()?;
-        match guard(&folder) {
-            Ok((alive, pid)) => Some((Cgroups { folder, _alive: alive }, pid)),
-            Err(_) => {
-                let _ = fs::remove_dir(&folder);
-                None
+        let made = create_unused(&own).and_then(|folder| match guard(&folder) {
+            Ok((alive, pid)) => Ok((Cgroups { folder, _alive: alive }, pid)),
+            Err(error) => {
+                remove(&folder);
+                Err(error)
             }
-        }
+        });
+        made.inspect_err(|error| info!(%error, "no cgroups for server processes, although they may be had")).ok()
     }
 
     /// A new cgroup: its folder, and the file through which a process enters it.
@@ -59,6 +58,23 @@ impl Cgroups {
     pub(crate) fn kill_all(&self) {
         kill(&self.folder);
     }
+}
+
+/// A folder of this process's own. Another may have its number in another namespace; one that had it before may have been killed
+/// with its guardian.
+fn create_unused(own: &Path) -> io::Result<PathBuf> {
+    let name =
+        |at: u32| own.join(format!("mcp-http-gateway.{}{}", getpid(), if at == 0 { String::new() } else { format!("-{at}") }));
+    let mut names = (0..NAMES).map(name);
+    let free = names.find(|folder| {
+        if folder.exists() && !is_populated(folder) {
+            remove_all(folder);
+        }
+        !folder.exists()
+    });
+    let folder = free.unwrap_or_else(|| name(NAMES));
+    fs::create_dir(&folder)?;
+    Ok(folder)
 }
 
 /// Ends every process in a cgroup and those below it.

@@ -87,7 +87,7 @@ impl Running {
             Ok(watched) => watched,
             Err(error) => {
                 let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-                wait::reap(&process);
+                wait::reap_killed(&process);
                 spawner.forget(pid);
                 return Err(error);
             }

@@ -86,6 +86,10 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").env(VARIABLE, mark(7)).spawn().expect("sleep starts");
         let pid = Pid::from_child(&child);
         let mut unmarked = std::process::Command::new("sleep").arg("60").env_clear().spawn().expect("sleep starts");
+        // A process that was just started still has its parent's environment, until it has become another program.
+        while origin(pid).is_none() {
+            std::thread::yield_now();
+        }
         assert!(children().contains(&pid) && by_parent().contains(&pid));
         assert!(adopted(|_| false).contains(&pid) && !adopted(|other| other == pid).contains(&pid));
         assert_eq!((origin(pid), origin(Pid::from_child(&unmarked))), (Some(7), None));

@@ -71,9 +71,11 @@ impl Outbox {
         Ok(())
     }
 
-    /// A line of the gateway's own, which is not held back.
+    /// A line of the gateway's own, which is not held back, and which no bound refuses: what waits behind it may be at the bound.
     pub(crate) fn push_own(&mut self, line: Vec<u8>) -> Result<(), NotTaken> {
-        self.admits()?;
+        if self.closed {
+            return Err(NotTaken::Closed);
+        }
         self.bytes += line.len();
         self.lines.push_back(line);
         self.charge();
@@ -150,15 +152,24 @@ impl Outbox {
         self.held.as_ref().is_some_and(|held| !held.is_empty())
     }
 
-    /// The process has gone, and another is to come: what was for it is lost, and what comes now is held. Says how many lines
-    /// were lost that no writer has in hand.
+    /// The process has gone, and another is to come: what was for it is lost, what was held stays so, and so does what comes
+    /// now. Says how many lines were lost that no writer has in hand.
     pub(crate) fn renew(&mut self) -> usize {
-        let lost = mem::take(&mut self.lines).len() + self.held.take().map_or(0, |held| held.len());
+        let lost = mem::take(&mut self.lines).len();
         self.generation += 1;
-        self.held = Some(VecDeque::new());
-        (self.bytes, self.writing, self.has_writer, self.full_since) = (0, 0, false, None);
+        let held = self.held.get_or_insert_default();
+        self.bytes = held.iter().map(Vec::len).sum();
+        (self.writing, self.has_writer, self.full_since) = (0, false, None);
         self.charge();
         lost
+    }
+
+    /// No process comes for what was held. Says how many lines are lost.
+    pub(crate) fn drop_held(&mut self) -> usize {
+        let held = self.held.as_mut().map(mem::take).unwrap_or_default();
+        self.bytes -= held.iter().map(Vec::len).sum::<usize>();
+        self.charge();
+        held.len()
     }
 
     /// A process takes the place of the last one. Says which generation it is.
@@ -181,7 +192,7 @@ impl Outbox {
     /// Nothing more will be written. Says how many waiting lines are lost.
     pub(crate) fn close(&mut self) -> usize {
         self.closed = true;
-        self.renew()
+        self.renew() + self.drop_held()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -287,15 +298,42 @@ mod tests {
         assert_eq!(outbox.renew(), 1);
         assert_eq!(outbox.next_batch(0), None, "the writer for the old process has no say");
         outbox.left(0, 1);
-        assert_eq!(outbox.push(b"new".to_vec()), Ok(()));
+        assert_eq!(outbox.push(vec![b'n'; 200]), Ok(()));
         assert!(outbox.is_awaited());
         assert_eq!(outbox.begin_write(), None);
+        assert_eq!(outbox.push_own(b"initialize".to_vec()), Ok(()), "what is held does not count against it");
+        assert_eq!((outbox.begin_write(), outbox.renew()), (Some(1), 1), "the second process ends early");
         assert_eq!(outbox.push_own(b"initialize".to_vec()), Ok(()));
-        assert_eq!(outbox.begin_write(), Some(1));
-        assert_eq!(outbox.next_batch(1), Some([b"initialize".to_vec()].into()));
+        assert_eq!(outbox.begin_write(), Some(2));
+        assert_eq!(outbox.next_batch(2), Some([b"initialize".to_vec()].into()));
         outbox.release();
-        assert_eq!(outbox.next_batch(1), Some([b"new".to_vec()].into()));
-        assert_eq!((outbox.next_batch(1), outbox.bytes()), (None, 0));
+        assert_eq!(outbox.next_batch(2), Some([vec![b'n'; 200]].into()));
+        assert_eq!((outbox.next_batch(2), outbox.bytes()), (None, 0));
+    }
+
+    #[test]
+    fn who_writes_for_a_process_that_has_gone_has_no_say_about_the_next_ones_lines() {
+        let mut outbox = outbox(100);
+        assert_eq!((outbox.push(b"old".to_vec()), outbox.begin_write()), (Ok(()), Some(0)));
+        assert_eq!(outbox.next_batch(0).map(|batch| batch.len()), Some(1));
+        assert_eq!((outbox.renew(), outbox.begin_generation()), (0, 2));
+        assert_eq!(outbox.push_own(b"initialize".to_vec()), Ok(()));
+        assert_eq!(outbox.next_batch(0), None);
+        assert_eq!(outbox.begin_write(), Some(2));
+        assert_eq!(outbox.next_batch(2), Some([b"initialize".to_vec()].into()));
+        outbox.left(0, 0);
+        assert_eq!(outbox.bytes(), 10, "the next one has not taken it yet");
+    }
+
+    #[test]
+    fn what_no_process_comes_for_is_lost_and_counted() {
+        let mut outbox = outbox(100);
+        assert!(outbox.hold());
+        assert_eq!(outbox.push(vec![0; 50]), Ok(()));
+        assert_eq!((outbox.drop_held(), outbox.bytes()), (1, 0));
+        assert!(!outbox.is_awaited());
+        assert_eq!(outbox.push(vec![0; 50]), Ok(()));
+        assert_eq!((outbox.close(), outbox.bytes()), (1, 0));
     }
 
     #[test]

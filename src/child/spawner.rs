@@ -52,6 +52,8 @@ struct Shared {
 struct Own {
     number: u64,
     cgroup: Option<PathBuf>,
+    /// It has been reaped, and what it left is being ended.
+    is_ending: bool,
 }
 
 enum Job {
@@ -77,7 +79,7 @@ impl Spawner {
         let (jobs, queue) = mpsc::channel::<Job>();
         let adopts = adopts && rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok();
         let (cgroups, guardian) = if adopts { Cgroups::new().unzip() } else { (None, None) };
-        let ours = guardian.map(|pid| (pid, Own { number: u64::MAX, cgroup: None })).into_iter().collect();
+        let ours = guardian.map(|pid| (pid, Own { number: u64::MAX, cgroup: None, is_ending: false })).into_iter().collect();
         let shared = Arc::new(Shared { ours: Mutex::new(ours), adopts, cgroups, reaps: AtomicBool::new(false), metrics });
         let spawner = Spawner { jobs, shared: Arc::clone(&shared) };
         if adopts {
@@ -110,7 +112,11 @@ impl Spawner {
     /// are still there.
     pub(crate) async fn clear(&self, pid: Pid) -> u64 {
         stop::empty_group(pid).await;
-        let Some(own) = self.shared.lock().get(&pid).cloned() else { return 0 };
+        let own = self.shared.lock().get_mut(&pid).map(|own| {
+            own.is_ending = true;
+            own.clone()
+        });
+        let Some(own) = own else { return 0 };
         if let Some(folder) = &own.cgroup {
             cgroup::kill(folder);
             stop::wait_until(|| !cgroup::is_populated(folder)).await;
@@ -231,14 +237,14 @@ impl Thread<'_> {
         let outcome = spawn(command, self.started, entry);
         match &outcome {
             Ok(outcome) => {
-                self.shared.lock().insert(outcome.process.pid, Own { number: self.started, cgroup: folder });
+                self.shared.lock().insert(outcome.process.pid, Own { number: self.started, cgroup: folder, is_ending: false });
             }
             Err(_) => folder.iter().for_each(|folder| cgroup::remove(folder)),
         }
         if let Err(Ok(unwanted)) = started.send(outcome) {
             let pid = unwanted.process.pid;
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-            let _ = super::wait::reap(&unwanted.process);
+            let _ = super::wait::reap_killed(&unwanted.process);
             if let Some(folder) = self.shared.lock().remove(&pid).and_then(|own| own.cgroup) {
                 cgroup::kill(&folder);
                 cgroup::remove(&folder);
@@ -261,7 +267,8 @@ impl Thread<'_> {
     /// Answers everybody who wants to know what a child left behind.
     fn look(&mut self) {
         let ours = self.shared.lock().clone();
-        let living: Vec<u64> = ours.values().map(|own| own.number).filter(|number| *number != u64::MAX).collect();
+        let is_living = |own: &&Own| own.number != u64::MAX && !own.is_ending;
+        let living: Vec<u64> = ours.values().filter(is_living).map(|own| own.number).collect();
         let adopted = orphans::adopted(|pid| ours.contains_key(&pid));
         let adopted: Vec<(Pid, Option<u64>)> = adopted
             .into_iter()
@@ -275,8 +282,8 @@ impl Thread<'_> {
         for look in self.looks.drain(..) {
             let is_of = |origin: Option<u64>| match origin {
                 Some(number) => number == look.number || !living.contains(&number),
-                // Whoever has wiped its environment was started by one of those that live.
-                None => living == [look.number],
+                // Whoever has wiped its environment may have been started by any of those that live.
+                None => living.is_empty(),
             };
             let left: Vec<Pid> = adopted.iter().filter(|(_, origin)| is_of(*origin)).map(|(pid, _)| *pid).collect();
             if let Some(signal) = look.signal {

@@ -69,3 +69,36 @@ pub(crate) async fn wait_until(mut is_so: impl FnMut() -> bool) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A process of that group, once it says that it is ready.
+    fn member(group: i32, script: &str) -> Child {
+        let mut member = Command::new("sh");
+        member.args(["-c", &format!("{script} echo; while :; do sleep 0.05; done")]).process_group(group).stdout(Stdio::piped());
+        let mut member = member.spawn().expect("sh starts");
+        let mut ready = [0];
+        let said = member.stdout.as_mut().map(|stdout| std::io::Read::read_exact(stdout, &mut ready));
+        said.expect("a pipe").expect("it says so");
+        member
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_a_group_gets_term_and_after_a_second_kill() {
+        let mut leader = member(0, "");
+        let group = i32::try_from(leader.id()).expect("a number");
+        let (polite, deaf) = (member(group, ""), member(group, "trap '' TERM;"));
+        leader.kill().expect("it is there");
+        leader.wait().expect("a status");
+        let reap = |mut child: Child| tokio::task::spawn_blocking(move || child.wait().expect("a status").signal());
+        let (polite, deaf) = (reap(polite), reap(deaf));
+        empty_group(Pid::from_raw(group).expect("a number")).await;
+        let (polite, deaf) = timeout(Duration::from_secs(5), async { (polite.await, deaf.await) }).await.expect("none is left");
+        assert_eq!((polite.expect("a status"), deaf.expect("a status")), (Some(15), Some(9)));
+    }
+}

@@ -60,9 +60,18 @@ pub(crate) async fn parent_ended() {
     }
 }
 
-/// Takes the status of a process that has ended, or waits for it.
+/// Takes the status of a process that has ended. Never waits for one that has not.
 pub(crate) fn reap(process: &Process) -> Exit {
-    match rustix::process::waitid(WaitId::PidFd(process.pidfd.as_fd()), WaitIdOptions::EXITED) {
+    status(process, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
+}
+
+/// Takes the status of a process that was killed just now.
+pub(crate) fn reap_killed(process: &Process) -> Exit {
+    status(process, WaitIdOptions::EXITED)
+}
+
+fn status(process: &Process, options: WaitIdOptions) -> Exit {
+    match rustix::process::waitid(WaitId::PidFd(process.pidfd.as_fd()), options) {
         Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Exit::Code(code),
             (None, Some(signal)) => Exit::Signal(signal),

@@ -13,12 +13,13 @@ use crate::protocol::splice::{canonical, private_number};
 /// A client's request that is not answered.
 struct Waiting {
     id: Vec<u8>,
-    token: Option<Vec<u8>>,
 }
 
 #[derive(Default)]
 struct Stream {
     waiting: Vec<Waiting>,
+    /// Of all that ever waited there: of two with one id it is not known which was answered.
+    tokens: Vec<Vec<u8>>,
     /// All whose calls were ever answered here.
     owners: Vec<u64>,
     is_over: bool,
@@ -59,7 +60,8 @@ impl Ledger {
     pub(super) fn open(&mut self, stream: u64, id: &[u8], token: Option<&[u8]>) {
         let stream = self.streams.entry(stream).or_default();
         assert!(!stream.is_over, "nothing is asked on a stream that is over");
-        stream.waiting.push(Waiting { id: id.to_vec(), token: token.map(<[u8]>::to_vec) });
+        stream.tokens.extend(token.map(<[u8]>::to_vec));
+        stream.waiting.push(Waiting { id: id.to_vec() });
         stream.owners.push(self.owner);
     }
 
@@ -196,9 +198,8 @@ impl Ledger {
             EventKind::Notification => {
                 assert!(envelope.kind == Kind::Notification || self.clients == Clients::Legacy, "{}", shown(text));
                 if let (Method::Progress, Some(token)) = (envelope.method(text), envelope.about_token) {
-                    let token = Some(token.of(text));
-                    let is_own = |waiting: &Waiting| waiting.token.as_deref() == token;
-                    assert!(stream.waiting.iter().any(is_own), "progress under a token of {number}: {}", shown(text));
+                    let token = token.of(text);
+                    assert!(stream.tokens.iter().any(|own| own == token), "progress under a token of {number}: {}", shown(text));
                 }
             }
         }

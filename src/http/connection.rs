@@ -1,7 +1,7 @@
 //! One connection: which HTTP it speaks, and the timers that hyper does not have.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +58,8 @@ pub(crate) async fn serve(socket: Socket, site: Site, bounds: Bounds, shutdown: 
             let (site, busy) = (site.clone(), Arc::clone(&busy));
             // On HTTP/2 one client's other streams live on the same connection.
             let cut = (!is_h2).then(|| Arc::clone(&cut));
-            async move { site.respond(request, cut).await.map(|response| response.map(|body| body.holding(busy))) }
+            // Boxed: hyper keeps room for this future as long as the connection, which mostly waits.
+            Box::pin(async move { site.respond(request, cut).await.map(|response| response.map(|body| body.holding(busy))) })
         })
     };
     let io = TokioIo::new(socket);
@@ -71,22 +72,29 @@ pub(crate) async fn serve(socket: Socket, site: Site, bounds: Bounds, shutdown: 
             .max_send_buf_size(BUFFER)
             .keep_alive_interval(Duration::from_secs(15))
             .keep_alive_timeout(Duration::from_secs(20));
-        drive(builder.serve_connection(io, service), cut, shutdown, metrics, idle(busy)).await;
+        // Boxed: most connections are not of this kind, and would keep its room.
+        let mut connection = Box::pin(builder.serve_connection(io, service));
+        Box::pin(drive(connection.as_mut(), cut, shutdown, metrics, idle(busy))).await;
     } else {
         let mut builder = http1::Builder::new();
         // What the first bytes took is not given again.
         let patience = HEAD_PATIENCE.saturating_sub(accepted.elapsed()).max(LEAVE);
         builder.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(BUFFER);
-        drive(builder.serve_connection(io, service), cut, shutdown, metrics, std::future::pending()).await;
+        let connection = pin!(builder.serve_connection(io, service));
+        drive(connection, cut, shutdown, metrics, std::future::pending()).await;
     }
 }
 
 /// Runs a connection until it ends, is cut, is idle for too long, or the gateway stops.
-async fn drive<C>(connection: C, cut: Arc<Notify>, shutdown: Arc<Shutdown>, metrics: &Metrics, idle: impl Future<Output = ()>)
-where
+async fn drive<C>(
+    mut connection: Pin<&mut C>,
+    cut: Arc<Notify>,
+    shutdown: Arc<Shutdown>,
+    metrics: &Metrics,
+    idle: impl Future<Output = ()>,
+) where
     C: GracefulConnection<Error = hyper::Error>,
 {
-    let mut connection = pin!(connection);
     let ending = tokio::select! {
         ended = connection.as_mut() => {
             if ended.is_err_and(|error| error.is_timeout()) {

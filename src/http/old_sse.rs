@@ -301,3 +301,21 @@ impl Drop for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_takes_messages_of_its_own_principal_only() {
+        let doors = Doors::new("/mcp", 1);
+        let (id, alice) = (SessionId::random().expect("random bytes"), Principal::Named("alice"));
+        let (events, _told) = mpsc::channel(1);
+        doors.lock().insert(id, Arc::new(Door { principal: alice.clone(), state: Mutex::new(State::New), events }));
+        let query = format!("sessionId={id}");
+        assert!(doors.find(Some(&query), &alice).is_ok());
+        for other in [Principal::Named("bob"), Principal::Anonymous] {
+            assert!(doors.find(Some(&query), &other).is_err(), "{other:?}");
+        }
+    }
+}

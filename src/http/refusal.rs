@@ -203,9 +203,9 @@ impl Refusal {
             Refusal::TooManySessions => "too_many_sessions",
             Refusal::Short(Shortage::Children) => "too_many_children",
             Refusal::Short(Shortage::Memory) => "too_little_memory",
+            Refusal::Short(Shortage::Budget) | Refusal::NoBudget => "no_budget",
             Refusal::Short(Shortage::BackingOff(_)) => "backing_off",
             Refusal::ChildBusy => "child_busy",
-            Refusal::NoBudget => "no_budget",
             Refusal::Draining => "draining",
             Refusal::NotOpened(_) => "not_opened",
         }
@@ -273,7 +273,9 @@ impl Refusal {
                 format!("The server failed to start, {times}, and is not tried again yet: {reason}")
             }
             Refusal::ChildBusy => "The server does not read its input: 1 MiB waits for it".to_owned(),
-            Refusal::NoBudget => "What the gateway keeps for clients and servers is at its bound (--log-bytes-total)".to_owned(),
+            Refusal::NoBudget | Refusal::Short(Shortage::Budget) => {
+                "What the gateway keeps for clients and servers is at its bound (--log-bytes-total)".to_owned()
+            }
             Refusal::Draining => "The gateway is stopping".to_owned(),
             Refusal::NotOpened(correlation) => {
                 format!("The server could not be started; see the gateway's log for {correlation}")
@@ -294,9 +296,12 @@ impl Refusal {
     /// In seconds; for bounds that others may leave soon.
     pub(super) fn retry_after(&self) -> Option<u32> {
         match self {
-            Refusal::TooManyCalls | Refusal::TooManyLeases | Refusal::TooManyOwn | Refusal::ChildBusy | Refusal::NoBudget => {
-                Some(1)
-            }
+            Refusal::TooManyCalls
+            | Refusal::TooManyLeases
+            | Refusal::TooManyOwn
+            | Refusal::ChildBusy
+            | Refusal::NoBudget
+            | Refusal::Short(Shortage::Budget) => Some(1),
             Refusal::Short(Shortage::BackingOff(wait)) => Some(seconds(wait.again_in)),
             Refusal::TooManySessions
             | Refusal::TooManyListens

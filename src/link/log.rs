@@ -91,6 +91,20 @@ impl Log {
         Cursor { stream, seq: 0, generation: 0 }
     }
 
+    /// Opens a stream for a request of the gateway's own, which is nobody's to read.
+    pub(crate) fn open_own(&mut self, now: Instant) -> Cursor {
+        let cursor = self.open(b"null", None, now);
+        if let Some(stream) = self.streams.get_mut(&cursor.stream) {
+            stream.client_id = None;
+        }
+        cursor
+    }
+
+    /// Whether a stream is for a client to read.
+    pub(crate) fn is_clients(&self, stream: StreamId) -> bool {
+        stream == StreamId::GET || self.streams.get(&stream).is_none_or(|stream| stream.client_id.is_some())
+    }
+
     /// The request's events go out with ids from now on: whoever loses the connection may come back.
     pub(crate) fn commit(&mut self, stream: StreamId) {
         if let Some(stream) = self.streams.get_mut(&stream) {
@@ -340,31 +354,6 @@ impl Log {
             Some(client_id) if stream.ended && kept.is_none() => Next::Event(up_to, gone(client_id)),
             _ => Next::Gap(up_to, missing(missed)),
         }
-    }
-
-    fn charge(&mut self, cost: usize) {
-        self.bytes += cost;
-        self.budget.add(cost);
-    }
-
-    fn refund(&mut self, cost: usize) {
-        self.bytes -= cost;
-        self.budget.subtract(cost);
-    }
-
-    /// Whether it would fit if everything of this session were given up.
-    fn can_fit(&self, cost: usize) -> bool {
-        cost <= self.cap && self.budget.fits_instead_of(self.bytes, cost)
-    }
-
-    fn fits(&self, id: StreamId, cost: usize) -> bool {
-        self.fits_cap(id, cost) && self.budget.fits(cost)
-    }
-
-    /// Whether the cap leaves room: that of all streams, or where they are different clients', the stream's own.
-    fn fits_cap(&self, id: StreamId, cost: usize) -> bool {
-        let used = if self.is_shared { self.streams.get(&id).map_or(0, |stream| stream.unread_bytes) } else { self.bytes };
-        used + cost <= self.cap
     }
 
     /// Forgets a stream, but not that it was there.

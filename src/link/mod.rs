@@ -216,6 +216,7 @@ impl<R: Route> Link<R> {
     pub(crate) fn sleep(&self, can_sleep: impl FnOnce(&R) -> bool) {
         let mut state = self.lock();
         if self.end_reason().is_none() && can_sleep(&state.router) && state.outbox.hold() {
+            state.router.leaves();
             drop(state);
             self.fate.send_modify(|fate| fate.sleeps = true);
         }

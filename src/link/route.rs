@@ -31,6 +31,9 @@ pub(crate) trait Route: Send + 'static {
     /// Calls that the child has not answered.
     fn calls_in_flight(&self) -> usize;
 
+    /// The child ends, and another may come: from here on what clients say is held.
+    fn leaves(&mut self) {}
+
     /// Whether another child can take the place of this one.
     fn can_go_on(&self) -> bool {
         false

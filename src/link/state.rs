@@ -146,7 +146,9 @@ impl<R: Route> State<R> {
     }
 
     pub(crate) fn detach(&mut self, cursor: &Cursor, now: Instant, effects: &mut Effects) {
-        self.active = now;
+        if self.log.is_clients(cursor.stream) {
+            self.active = now;
+        }
         let was_open = self.log.is_open(cursor.stream);
         self.log.detach(cursor, now);
         if was_open && !self.log.is_reachable(cursor.stream) {
@@ -174,7 +176,7 @@ impl<R: Route> State<R> {
 
     /// A request that the gateway sends in the client's words, before anything that is held: opens its stream.
     pub(crate) fn post_own(&mut self, now: Instant, line: impl FnOnce(&mut R, StreamId) -> Vec<u8>) -> Result<Cursor, NotPosted> {
-        let cursor = self.log.open(b"null", None, now);
+        let cursor = self.log.open_own(now);
         let line = line(&mut self.router, cursor.stream);
         self.outbox.push_own(line)?;
         Ok(cursor)

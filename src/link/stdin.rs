@@ -34,7 +34,10 @@ impl<R: Route> Link<R> {
             let mut state = self.lock();
             match state.router.can_go_on() {
                 _ if state.outbox.generation() != generation => 0,
-                true => state.outbox.renew(),
+                true => {
+                    state.router.leaves();
+                    state.outbox.renew()
+                }
                 false => state.outbox.close(),
             }
         };
@@ -120,5 +123,16 @@ mod tests {
             assert!(timeout(Duration::from_secs(10), read).await.is_ok(), "only {} bytes came", got.len());
             assert!(got.ends_with(b"bbbbbbbbbb"));
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_process_that_has_gone_did_not_take_is_not_the_next_ones_fault() {
+        let (link, _old) = link();
+        let (_theirs, ours) = pipe_with(PipeFlags::NONBLOCK).expect("a pipe");
+        assert_eq!(link.lock().outbox.renew(), 0);
+        link.adopt(pipe::watch(ours, Interest::WRITABLE).expect("it can be watched"));
+        link.lost_stdin(1, 0);
+        assert_eq!(link.lock().outbox.admits(), Ok(()));
+        assert!(!link.fate.borrow().lost_stdin);
     }
 }

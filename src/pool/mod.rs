@@ -214,13 +214,29 @@ impl Pool {
         if let Some(facts) = self.known_facts() {
             return Ok(facts);
         }
-        self.legacy_trial().await
-    }
-
-    /// Starts a child for legacy clients in general, if none is there: does it start?
-    pub(crate) async fn legacy_trial(&self) -> Result<Facts, NoChild> {
         let key = Key { principal: Principal::Anonymous, capabilities: Capabilities::none() };
         Ok(self.legacy_home(&key).await?.facts.clone())
+    }
+
+    /// Starts a child that nobody asked for: does the server start? What comes of it is remembered where starts are counted.
+    pub(crate) async fn try_start(&self, is_legacy: bool) {
+        let key = Key { principal: Principal::Anonymous, capabilities: Capabilities::none() };
+        // Only the first of its key would be used.
+        if is_legacy {
+            let is_first = self.legacy.of(&key).is_empty();
+            if let Ok(member) = self.arc().attempt(self.arc().start_legacy(key)).await
+                && !is_first
+            {
+                member.link.end(EndReason::NotOpened);
+            }
+        } else {
+            let is_first = self.modern.of(&key).is_empty();
+            if let Ok(member) = self.arc().attempt(self.arc().start_modern(key)).await
+                && !is_first
+            {
+                member.link.end(EndReason::NotOpened);
+            }
+        }
     }
 
     /// What a modern server says of itself.

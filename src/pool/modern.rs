@@ -175,3 +175,56 @@ impl Pool {
         (ticket.principal == principal.tag() && ticket.digest == asked.digest()).then_some(ticket)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::budget::Budget;
+    use crate::child::spawner::Spawner;
+    use crate::config::{Config, Flags};
+    use crate::link::route::Notice;
+    use crate::memory::Gate;
+    use crate::metrics::Metrics;
+    use crate::pool::starter::Starter;
+    use crate::protocol::jsonrpc;
+    use crate::protocol::meta::{Ask, Request};
+    use crate::seal::Seal;
+
+    fn pool() -> Arc<Pool> {
+        let flags = Flags::try_parse_from(["mcp-http-gateway", "--demo"]).expect("flags");
+        let Config { command, limits, .. } = Config::from_flags(flags, &["/bin/true".into()]).expect("a configuration");
+        let (metrics, budget) = (Arc::new(Metrics::new()), Arc::new(Budget::new(1 << 20)));
+        let spawner = Spawner::start(false, Arc::clone(&metrics)).expect("a thread");
+        let gate = Gate::new(100);
+        let starter = Starter::new(Arc::new(command), &limits, false, spawner, gate, Arc::clone(&budget), Arc::clone(&metrics));
+        let seal = Seal::random().expect("random bytes");
+        Pool::new("default", limits, Arc::new(starter), seal, budget, metrics)
+    }
+
+    #[tokio::test]
+    async fn a_state_is_good_for_its_own_principal_only() {
+        let pool = pool();
+        let text = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}"#;
+        let envelope = jsonrpc::read(text).expect("a message");
+        let (ask, id) = (Ask::of(text, &envelope), envelope.id.expect("an id"));
+        let request = Request::read(text, &envelope, ask);
+        let asked = Asked { text, id: (id, id.of(text)), token: None, ask, level: None, request, trace: None, session: None };
+        let alice = Principal::Named("alice");
+        let state = object::quoted(&pool.sealer(1, &alice).seal(TicketKind::Park, 1, 1, asked.digest(), b""));
+        assert!(pool.open_ticket(&alice, &asked, &state).is_some());
+        for other in [Principal::Named("bob"), Principal::Anonymous] {
+            assert!(pool.open_ticket(&other, &asked, &state).is_none(), "{other:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn at_most_1024_calls_that_were_lost_are_remembered() {
+        let pool = pool();
+        for lease in 0..1025 {
+            pool.noticed(1, &Principal::Anonymous, Notice::Buried(lease, 1));
+        }
+        assert_eq!(pool.graves.lock().expect("the lost calls").len(), 1024);
+    }
+}

@@ -8,11 +8,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::spares::Spares;
+use crate::budget::Budget;
 pub(crate) use crate::child::Running;
 pub(crate) use crate::child::restart::{Restart, Wait};
 use crate::child::spawner::Spawner;
 use crate::child::stderr::Tail;
-use crate::config::Command;
+use crate::config::{Command, Limits};
 use crate::memory::Gate;
 use crate::metrics::{ActiveGuard, Metrics};
 
@@ -35,6 +36,9 @@ pub(crate) enum Shortage {
     Children,
     #[error("too little memory is left")]
     Memory,
+    /// What is kept for clients and children is at its bound.
+    #[error("too much is kept for clients and servers")]
+    Budget,
     /// The last starts failed.
     #[error("the server keeps failing to start")]
     BackingOff(Wait),
@@ -57,6 +61,7 @@ pub(crate) struct Starter {
     pub(crate) spares: Spares,
     restart: Mutex<Restart>,
     pub(crate) gate: Gate,
+    budget: Arc<Budget>,
     /// The gateway stops: what is being started is not waited for.
     stopping: watch::Sender<bool>,
     pub(super) metrics: Arc<Metrics>,
@@ -65,23 +70,24 @@ pub(crate) struct Starter {
 impl Starter {
     pub(crate) fn new(
         command: Arc<Command>,
-        max_line: usize,
-        max_children: usize,
+        limits: &Limits,
         exposes_stderr: bool,
         spawner: Spawner,
         gate: Gate,
+        budget: Arc<Budget>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let children = Arc::new(Semaphore::new(max_children));
+        let children = Arc::new(Semaphore::new(limits.max_children));
         Starter {
             command,
-            max_line,
+            max_line: limits.max_line,
             exposes_stderr,
             spawner,
             children,
             spares: Spares::default(),
             restart: Mutex::default(),
             gate,
+            budget,
             stopping: watch::Sender::new(false),
             metrics,
         }
@@ -120,6 +126,9 @@ impl Starter {
         let now = Instant::now();
         if self.gate.is_shut(now) {
             return Err(Shortage::Memory);
+        }
+        if !self.budget.fits(1) {
+            return Err(Shortage::Budget);
         }
         self.restart().begin(now).map(|()| now).map_err(Shortage::BackingOff)
     }

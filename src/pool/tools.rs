@@ -137,3 +137,18 @@ async fn list<R: Bridge>(link: &Arc<Link<R>>, params: impl Fn(&str) -> String) -
     }
     Some((headers, wrapped))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_kept_for_64_kinds_of_clients() {
+        let tools = Tools::default();
+        for at in 0..1000 {
+            let capabilities = Capabilities::of(format!(r#"{{"experimental":{{"{at}":{{}}}}}}"#).as_bytes());
+            drop(tools.slot(&Key { principal: Principal::Anonymous, capabilities }));
+            assert!(tools.listed.lock().expect("the lists").len() <= 64, "{at}");
+        }
+    }
+}

@@ -109,11 +109,13 @@ impl Server {
             suspected |= timeout(LOOK, self.pool.suspect.notified()).await.is_ok();
             let known = self.eras.found.borrow().clone();
             let age = match known {
-                Found::Era(era, _) if self.eras.is_fixed => {
+                Found::Era(era, at) => {
                     self.try_again(era).await;
-                    continue;
+                    if self.eras.is_fixed {
+                        continue;
+                    }
+                    at.elapsed()
                 }
-                Found::Era(_, at) => at.elapsed(),
                 // Asked until it answers: whoever looks at its readiness sends no requests meanwhile.
                 Found::Unusable(_) => {
                     let _ = self.probe_once();
@@ -146,12 +148,14 @@ impl Server {
         if self.starter.crash_loop().is_none() || self.starter.wait().is_some() {
             return;
         }
-        // What comes of it is remembered where starts are counted.
-        let _ = match era.is_legacy {
-            true if self.shares_children => self.pool.shared_facts(&Principal::Anonymous).await,
-            true => self.pool.legacy_trial().await,
-            false => self.pool.modern_facts(&Principal::Anonymous).await,
-        };
+        if era.is_legacy && self.shares_children {
+            // One that runs is all there may be.
+            if self.pool.shared_facts(&Principal::Anonymous).await.is_ok() {
+                self.starter.succeeded();
+            }
+        } else {
+            self.pool.try_start(era.is_legacy).await;
+        }
     }
 
     /// Asks, unless somebody does, or it is too early. Who waits sees the outcome.

@@ -84,16 +84,16 @@ impl Server {
     pub(crate) fn new(config: &Config, spawner: Spawner, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         let limits = config.limits.clone();
         let command = Arc::new(config.command.clone());
+        let budget = Arc::new(Budget::new(limits.log_bytes_total));
         let starter = Arc::new(Starter::new(
             Arc::clone(&command),
-            limits.max_line,
-            limits.max_children,
+            &limits,
             config.expose_stderr,
             spawner,
             Gate::new(config.memory_gate),
+            Arc::clone(&budget),
             Arc::clone(&metrics),
         ));
-        let budget = Arc::new(Budget::new(limits.log_bytes_total));
         let seal = Seal::random().map_err(std::io::Error::other)?;
         let pool = Pool::new(NAME, limits.clone(), Arc::clone(&starter), seal, Arc::clone(&budget), Arc::clone(&metrics));
         Ok(Server {

@@ -22,7 +22,7 @@ use crate::link::log::Log;
 use crate::link::reader::Reader;
 use crate::link::route::Carries;
 use crate::link::state::State;
-use crate::link::{EndReason, Link};
+use crate::link::{EndReason, Link, NotPosted};
 use crate::pool::NoChild;
 use crate::pool::starter::{Child, NotStarted, Shortage};
 use crate::principal::Principal;
@@ -72,8 +72,10 @@ impl Server {
             Err(error) => return Err(self.no_random(&error)),
         };
         let mut opening = Opening(Some(Arc::clone(&session)));
-        let Ok(reader) = call_own(&link, text, envelope, carries, None) else {
-            return Err(NotOpened::Ended(self.failed(began, "it closed its input")));
+        let reader = match call_own(&link, text, envelope, carries, None) {
+            Ok(reader) => reader,
+            Err(NotPosted::NoBudget) => return Err(NotOpened::Short(Shortage::Budget)),
+            Err(_) => return Err(NotOpened::Ended(self.failed(began, "it closed its input"))),
         };
         let answer = timeout(self.limits.initialize_timeout, answer(&session, &link, &reader)).await;
         let answer = match answer {

@@ -21,6 +21,8 @@ pub(crate) struct Recall {
     /// The child's result of it.
     result: Option<Text>,
     initialized: Option<Text>,
+    /// The same, held until the next child is there.
+    is_held: Option<Text>,
     level: Option<Text>,
     subscriptions: BTreeMap<String, Text>,
     is_beyond: bool,
@@ -76,9 +78,18 @@ impl Recall {
     }
 
     /// The client has said that it is initialized.
-    pub(crate) fn initialized(&mut self, text: &[u8]) {
-        if !self.is_beyond {
-            self.initialized = Some(text.into());
+    pub(crate) fn initialized(&mut self, text: &[u8], is_held: bool) {
+        match (self.is_beyond, is_held) {
+            (true, _) => {}
+            (false, true) => self.is_held = Some(text.into()),
+            (false, false) => self.initialized = Some(text.into()),
+        }
+    }
+
+    /// What was held has gone to a child.
+    pub(crate) fn released(&mut self) {
+        if let Some(text) = self.is_held.take() {
+            self.initialized = Some(text);
         }
     }
 
@@ -87,8 +98,9 @@ impl Recall {
         self.result.is_some()
     }
 
-    pub(crate) fn has_subscriptions(&self) -> bool {
-        !self.subscriptions.is_empty()
+    /// Whether the child may be stopped until it is needed: the handshake is over, and the client waits for no news.
+    pub(crate) fn lets_sleep(&self) -> bool {
+        self.is_enough() && self.initialized.is_some() && self.subscriptions.is_empty()
     }
 
     /// The client's `initialize`, and what a child must answer it.
@@ -134,7 +146,8 @@ mod tests {
         let hello = r#"{"jsonrpc":"2.0","id":0,"method":"initialize"}"#;
         let result = r#"{"capabilities":{"tools":{"listChanged":true},"prompts":{"listChanged":false},"resources":{}}}"#;
         grant(&mut recall, hello, result);
-        recall.initialized(b"initialized");
+        recall.initialized(b"initialized", false);
+        assert!(recall.lets_sleep());
         for level in ["info", "error"] {
             grant(
                 &mut recall,
@@ -145,6 +158,7 @@ mod tests {
         grant(&mut recall, &about("subscribe", "a"), "{}");
         grant(&mut recall, &about("subscribe", r"\u0062"), "{}");
         grant(&mut recall, &about("unsubscribe", "a"), "{}");
+        assert!(!recall.lets_sleep());
         assert_eq!(recall.handshake(), Some((hello.as_bytes().into(), result.as_bytes().into())));
         let (initialized, requests) = recall.rest();
         assert_eq!(initialized.as_deref(), Some(&b"initialized"[..]));
@@ -170,7 +184,16 @@ mod tests {
             for at in 0..count {
                 grant(&mut recall, &about("subscribe", &format!("{at}{}", "x".repeat(size))), "{}");
             }
-            assert!(!recall.is_enough() && !recall.has_subscriptions() && recall.handshake().is_none());
+            assert!(!recall.is_enough() && !recall.lets_sleep() && recall.handshake().is_none());
         }
+    }
+
+    #[test]
+    fn what_is_held_is_told_once() {
+        let mut recall = Recall::default();
+        recall.initialized(b"x", true);
+        assert!(recall.rest().0.is_none(), "it goes with what is held");
+        recall.released();
+        assert_eq!(recall.rest().0.as_deref(), Some(&b"x"[..]));
     }
 }

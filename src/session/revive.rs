@@ -12,9 +12,9 @@ use super::recall::Recall;
 use super::router::Router;
 use crate::link::keeper::Successor;
 use crate::link::reader::Reader;
-use crate::link::route::{Carries, Routed};
+use crate::link::route::{Route as _, Routed};
 use crate::link::stream::EventKind;
-use crate::link::{EndReason, Link, NotPosted};
+use crate::link::{EndReason, Link};
 use crate::metrics::ActiveGuard;
 use crate::pool::Pool;
 use crate::pool::starter::{Child, NotStarted, Place, Restart, Running, Shortage};
@@ -62,21 +62,21 @@ impl Revive {
     /// The handshake that the first child had, and what it was asked since.
     async fn tell(&self, link: &Arc<Link<Router>>) -> Result<(), EndReason> {
         let recall = |about: fn(&Recall) -> _| link.lock().router.recall.as_ref().map(about);
-        let (text, result) = recall(Recall::handshake).flatten().ok_or(EndReason::ChildExited)?;
-        let answer = ask(link, &text).map_err(|_| EndReason::ChildExited)?;
+        let (text, result) = recall(Recall::handshake).flatten().ok_or(EndReason::NotOpened)?;
+        let answer = ask(link, &text)?;
         let answer = timeout(self.initialize_timeout, answer.answer()).await.ok().flatten().ok_or(EndReason::NotOpened)?;
         let same = jsonrpc::read(&answer).ok().and_then(|read| read.result).is_some_and(|own| own.of(&answer) == &*result);
         if !same {
             return Err(EndReason::ChildChanged);
         }
-        let (initialized, requests) = link.lock().router.recall.as_ref().map(Recall::rest).ok_or(EndReason::ChildExited)?;
+        let (initialized, requests) = link.lock().router.recall.as_ref().map(Recall::rest).ok_or(EndReason::NotOpened)?;
         let mut readers = Vec::new();
         if let Some(text) = initialized {
             let told = link.with(|state, _| state.outbox.push_own([&*text, b"\n"].concat()));
-            told.map_err(|_| EndReason::ChildExited)?;
+            told.map_err(|_| EndReason::NotOpened)?;
         }
         for text in requests {
-            readers.push(ask(link, &text).map_err(|_| EndReason::ChildExited)?);
+            readers.push(ask(link, &text)?);
         }
         // A child that does not grant it now had granted it before: the client hears that everything may have changed.
         let _ = timeout(REST, async {
@@ -159,6 +159,7 @@ impl Successor<Router> for Revive {
             self.pool.starter.succeeded();
             link.with(|state, effects| {
                 state.outbox.release();
+                state.router.is_here();
                 let changes = state.router.recall.as_ref().map(Recall::changes).unwrap_or_default();
                 state.route(effects, |_, _, out| {
                     let event = |text| Routed::Event(StreamId::GET, EventKind::Notification, text);
@@ -198,7 +199,10 @@ impl Successor<Router> for Revive {
     fn interrupt(&mut self, link: &Arc<Link<Router>>, message: &str, data: &Value) {
         let lost = link.with(|state, effects| {
             let lost = state.outbox.renew();
-            state.route(effects, |router, _, out| router.interrupted(message, data, Instant::now(), out));
+            state.route(effects, |router, _, out| {
+                router.leaves();
+                router.interrupted(message, data, out);
+            });
             lost
         });
         link.metrics.messages_lost_counted(lost);
@@ -217,12 +221,18 @@ impl Successor<Router> for Revive {
             match self.try_to_start(link).await {
                 Ok(running) => {
                     link.metrics.respawn_counted(reason.label());
+                    link.lock().router.comes();
                     return Some(running);
                 }
                 Err(Some(reason)) if sleeps => {
                     let correlation = self.pool.correlated(&reason);
                     let message = format!("the server's process could not be started again ({correlation})");
-                    self.interrupt(link, &message, &serde_json::json!({ "reason": "asleep", "correlationId": correlation }));
+                    let data = serde_json::json!({ "reason": "asleep", "correlationId": correlation });
+                    let lost = link.with(|state, effects| {
+                        state.route(effects, |router, _, out| router.given_up(&message, &data, out));
+                        state.outbox.drop_held()
+                    });
+                    link.metrics.messages_lost_counted(lost);
                 }
                 Err(_) => return None,
             }
@@ -231,13 +241,15 @@ impl Successor<Router> for Revive {
 }
 
 /// Sends a request in the client's words; what comes of it is for the gateway.
-fn ask(link: &Arc<Link<Router>>, text: &[u8]) -> Result<Reader, NotPosted> {
+fn ask(link: &Arc<Link<Router>>, text: &[u8]) -> Result<Reader, EndReason> {
     let text = Bytes::copy_from_slice(text);
     // It was read once, so it can be read again.
-    let envelope = jsonrpc::read(&text).map_err(|_| NotPosted::Ended)?;
-    let cursor = link.with(|state, _| {
+    let envelope = jsonrpc::read(&text).map_err(|_| EndReason::NotOpened)?;
+    let posted = link.with(|state, _| {
         let now = Instant::now();
-        state.post_own(now, |router, stream| router.request(&text, &envelope, stream, Carries::AnswerOnly, false, now))
-    })?;
+        state.post_own(now, |router, stream| router.own_request(&text, &envelope, stream, now))
+    });
+    // The session has ended.
+    let cursor = posted.map_err(|_| EndReason::NotOpened)?;
     Ok(Reader::new(Arc::<Link<Router>>::clone(link), cursor))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::succession::Presence;
 use super::recall::{Change, Recall};
 use crate::link::log::Log;
 use crate::link::route::{Carries, Route, Routed};
@@ -15,6 +16,7 @@ use crate::protocol::scan::Span;
 use crate::protocol::splice::{canonical, private_number, splice};
 use crate::protocol::sse::StreamId;
 
+mod succession;
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +46,8 @@ struct Call {
     alive: Instant,
     cancelled: Option<Instant>,
     is_initialize: bool,
+    /// Asked by the gateway, of a child that follows another.
+    is_own: bool,
     /// What is to be remembered if the child grants it.
     change: Option<Box<Change>>,
 }
@@ -66,11 +70,23 @@ pub(crate) struct Router {
     patience: Patience,
     /// What another child would have to be told; kept where one may come.
     pub(crate) recall: Option<Recall>,
+    presence: Presence,
+    /// Calls from this number on are held for another child.
+    held_from: u64,
 }
 
 impl Router {
     pub(crate) fn new(patience: Patience) -> Self {
-        Router { calls: HashMap::new(), next: 1, carriers: Vec::new(), questions: HashMap::new(), patience, recall: None }
+        Router {
+            calls: HashMap::new(),
+            next: 1,
+            carriers: Vec::new(),
+            questions: HashMap::new(),
+            patience,
+            recall: None,
+            presence: Presence::Here,
+            held_from: u64::MAX,
+        }
     }
 
     /// One that remembers what another child would have to be told.
@@ -106,6 +122,7 @@ impl Router {
             alive: now,
             cancelled: None,
             is_initialize: envelope.method(text) == Method::Initialize,
+            is_own: false,
             change: self.recall.as_ref().and_then(|_| Change::of(text, envelope)).map(Box::new),
         };
         self.calls.insert(number, call);
@@ -121,7 +138,7 @@ impl Router {
             if let Some(recall) = &mut self.recall
                 && envelope.is_method(text, "notifications/initialized")
             {
-                recall.initialized(text);
+                recall.initialized(text, self.presence != Presence::Here);
             }
             return Routed::ToChild(splice(text, &mut [], b"\n"));
         };
@@ -182,28 +199,6 @@ impl Router {
         Some(call)
     }
 
-    /// The child has gone, and another takes its place: the client gets its questions back, and its calls this error.
-    pub(crate) fn interrupted(&mut self, message: &str, data: &serde_json::Value, now: Instant, out: &mut Vec<Routed>) {
-        self.withdraw_all("the server ended", out);
-        self.fail_all(message, data, now, out);
-    }
-
-    /// The child waits for no answer any more.
-    pub(crate) fn withdraw_all(&mut self, reason: &str, out: &mut Vec<Routed>) {
-        for (_, question) in self.questions.drain() {
-            let withdrawal = jsonrpc::withdrawal(&question.id, reason);
-            out.push(Routed::Event(question.stream, EventKind::Notification, withdrawal));
-        }
-    }
-
-    /// Whether nothing is under way, and nothing is waited for, for which the child would have to run.
-    pub(crate) fn can_sleep(&self) -> bool {
-        let recall = self.recall.as_ref();
-        self.calls.is_empty()
-            && self.questions.is_empty()
-            && recall.is_some_and(|recall| recall.is_enough() && !recall.has_subscriptions())
-    }
-
     /// Whether other calls are still to be answered on its stream.
     fn has_more(&self, call: &Call) -> bool {
         call.shares_stream && self.calls.values().any(|other| other.stream == call.stream)
@@ -262,6 +257,9 @@ impl Router {
         now: Instant,
     ) -> Routed {
         let Some(id) = envelope.id.map(|id| id.of(text)) else { return Routed::Dropped("question_without_id") };
+        if self.presence == Presence::Leaving {
+            return Routed::Dropped("question_of_an_ending_child");
+        }
         let stream = self.carrier(get_is_open, reachable);
         if stream == StreamId::GET && !get_is_open && !self.calls.is_empty() {
             let text = "the client asked for a plain JSON answer and has no stream open: it cannot be asked";
@@ -348,13 +346,7 @@ impl Route for Router {
 
     fn fail_all(&mut self, message: &str, data: &serde_json::Value, _: Instant, out: &mut Vec<Routed>) {
         self.questions.clear();
-        self.carriers.clear();
-        let numbers: Vec<u64> = self.calls.keys().copied().collect();
-        for number in numbers {
-            let Some(call) = self.calls.remove(&number) else { continue };
-            let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, message, Some(data.clone()));
-            out.push(self.answered(&call, error));
-        }
+        self.fail_where(|_, _| true, message, data, out);
     }
 
     /// 2025-11-25, Sending Messages to the Server, 6: a lost connection is no cancellation.
@@ -369,6 +361,13 @@ impl Route for Router {
 
     fn calls_in_flight(&self) -> usize {
         self.calls.len()
+    }
+
+    fn leaves(&mut self) {
+        if self.held_from == u64::MAX {
+            self.held_from = self.next;
+        }
+        self.presence = Presence::Leaving;
     }
 
     fn can_go_on(&self) -> bool {

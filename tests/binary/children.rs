@@ -203,6 +203,16 @@ fn as_process_1_it_leaves_no_zombie_and_takes_no_status_from_its_own_children() 
 }
 
 #[test]
+fn what_a_child_leaves_behind_is_reaped_while_the_child_lives() {
+    let gateway = Gateway::start(&[]);
+    let session = gateway.open();
+    session.call("orphans", &json!({ "count": 10 }));
+    eventually_true(5 * SECOND, "all are reaped", || gateway.metric("orphans_reaped_total", "") == 10);
+    assert!(gateway.children().iter().all(|child| child.state != 'Z'), "{:?}", gateway.children());
+    session.echoes("it works");
+}
+
+#[test]
 fn a_hundred_sessions_leave_nothing_behind() {
     let gateway = Gateway::start(&[]);
     let round = || {
@@ -280,6 +290,15 @@ fn a_child_has_three_descriptors() {
 }
 
 #[test]
+fn a_child_gets_no_descriptor_that_the_gateway_was_given() {
+    let given = ["sh", "-c", "exec 7</dev/null 8>/dev/null; exec \"$0\" \"$@\""];
+    let gateway = Start::new(&[]).around(&given).run();
+    gateway.open().echoes("it works");
+    assert!(std::fs::exists(format!("/proc/{}/fd/7", gateway.pid())).expect("it can be read"), "the gateway has it");
+    assert_eq!(proc::descriptors(gateway.child()), 3);
+}
+
+#[test]
 fn a_child_blocks_no_signal_and_ignores_none_that_ends_it() {
     let ignoring = ["sh", "-c", "trap '' HUP INT QUIT PIPE USR1 USR2; exec \"$0\" \"$@\""];
     let gateway = Start::new(&[]).around(&ignoring).cmd("sh -c 'grep ^Sig /proc/self/status >&2; exec STUB'").run();
@@ -304,6 +323,40 @@ fn a_childs_stderr_is_logged_and_never_blocks_it() {
     eventually_true(2 * SECOND, "all of it is read", || gateway.metric("stderr_lines_total", "") == 50_000);
     let logged = gateway.log().iter().filter(|line| line.contains("stderr line ")).count();
     assert!((1..=1000).contains(&logged), "{logged}");
+}
+
+#[test]
+fn a_line_of_stderr_is_kept_up_to_4_kib() {
+    let line = "sh -c 'head -c 100000 /dev/zero | tr \"\\0\" x >&2; echo >&2; echo after >&2; exec STUB'";
+    let gateway = Start::new(&[]).cmd(line).run();
+    gateway.open().echoes("it works");
+    eventually_true(2 * SECOND, "the next line is logged", || gateway.log().iter().any(|line| line.contains("after")));
+    assert_eq!(gateway.metric("stderr_lines_unlogged_total", ""), 1);
+    assert!(gateway.log().iter().all(|line| line.len() < 5000));
+}
+
+#[test]
+fn lines_that_are_no_messages_do_not_fill_the_log() {
+    let gateway = Gateway::start(&[]);
+    let session = gateway.open();
+    session.call("write", &json!({ "text": "no message\n".repeat(1000) }));
+    eventually_true(2 * SECOND, "all are counted", || gateway.metric("bad_lines_total", "not_json") == 1000);
+    session.echoes("it works");
+    let logged = gateway.log().iter().filter(|line| line.contains("no message")).count();
+    assert!((1..=20).contains(&logged), "{logged}");
+}
+
+#[test]
+fn a_childs_place_is_taken_until_its_group_is_empty() {
+    let gateway = Start::new(&["--max-children", "1"]).cmd("sh -c '(trap \"\" TERM; exec sleep 60) & exec STUB'").run();
+    gateway.open().delete();
+    eventually_true(3 * SECOND, "the child itself is gone", || {
+        let left = gateway.descendants();
+        left.len() == 1 && left[0].name == "sleep"
+    });
+    assert_eq!(gateway.metric("children_running", ""), 1, "what it left is still there: {:?}", gateway.descendants());
+    eventually_true(5 * SECOND, "there is room again", || gateway.metric("children_running", "") == 0);
+    assert!(gateway.descendants().is_empty());
 }
 
 #[test]

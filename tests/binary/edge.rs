@@ -170,6 +170,28 @@ fn connections_beyond_their_bound_are_told_so() {
 }
 
 #[test]
+fn the_admin_listener_has_64_connections_of_its_own() {
+    let gateway = Gateway::start(&["--max-connections", "1"]);
+    eventually_true(SECOND, "nobody is connected", || gateway.metric("connections_active", "") == 1);
+    let _busy = gateway.connect();
+    let _held: Vec<Connection> = (0..64).map(|_| Connection::open(gateway.admin_address())).collect();
+    let refused = eventually(5 * SECOND, "a refusal", || Connection::open(gateway.admin_address()).reply().ok());
+    assert_eq!(refused.status(), 503);
+}
+
+#[test]
+fn the_admin_listener_serves_the_names_of_this_machine_only() {
+    let gateway = Gateway::start(&[]);
+    let ask = |name: &str, value: &str| {
+        let request = Request::new("GET", "/metrics").with(name, value);
+        Connection::open(gateway.admin_address()).exchange(&request).status()
+    };
+    assert_eq!(ask("host", "evil.example.com"), 421);
+    assert_eq!(ask("origin", "http://evil.example.com"), 403);
+    assert_eq!(ask("host", "localhost:1"), 200);
+}
+
+#[test]
 fn sessions_and_calls_beyond_their_bounds_are_told_so() {
     let gateway = Gateway::start(&["--max-sessions", "2", "--max-calls", "3"]);
     let (one, other) = (gateway.open(), gateway.open());

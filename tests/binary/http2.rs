@@ -99,3 +99,21 @@ fn a_stream_that_is_reset_ends_alone() {
     });
     eventually_true(Duration::from_secs(1), "no stream is left", || gateway.metric("sse_streams_active", "") == 0);
 }
+
+#[test]
+fn a_connection_has_no_more_streams_than_calls_may_be_in_flight() {
+    let gateway = Gateway::start(&["--response", "sse", "--max-calls", "2"]);
+    let (one, other) = (gateway.open(), gateway.open());
+    block_on(async {
+        let client = connect(&gateway).await;
+        let echo = || call("1", "1", "echo", &json!({ "text": "x" }));
+        // With its answer the client knows the gateway's bound.
+        message(ask(&client, &gateway, &other.id, echo()).await).await;
+        let never = || call("2", "2", "never", &json!({}));
+        let held = [ask(&client, &gateway, &one.id, never()).await, ask(&client, &gateway, &one.id, never()).await];
+        let third = tokio::time::timeout(Duration::from_millis(500), ask(&client, &gateway, &other.id, echo())).await;
+        assert!(third.is_err(), "the other session has room, the connection has none");
+        drop(held);
+        message(ask(&client, &gateway, &other.id, echo()).await).await;
+    });
+}

@@ -8,6 +8,8 @@ mod exact;
 mod http2;
 mod modern;
 mod options;
+mod orphans;
+mod respawn;
 mod resume;
 mod shared;
 mod stopping;

@@ -165,6 +165,10 @@ impl Gateway {
         Connection::open(&self.admin).exchange(&Request::new("GET", path).with("connection", "close"))
     }
 
+    pub(crate) fn admin_address(&self) -> &str {
+        &self.admin
+    }
+
     /// The sum of a metric's lines that hold this text.
     pub(crate) fn metric(&self, name: &str, label: &str) -> u64 {
         let text = self.admin("/metrics").text();

@@ -30,6 +30,7 @@ const DOUBT: Duration = Duration::from_millis(30);
 /// The test's side of a gateway: its address, and its children.
 pub(crate) struct Relay {
     pub(crate) address: String,
+    pub(crate) admin: Option<String>,
     listener: UnixListener,
     children: Vec<Child>,
     stop: Option<oneshot::Sender<()>>,
@@ -71,7 +72,7 @@ pub(crate) fn with_gateway<T>(flags: &[String], test: impl AsyncFnOnce(Relay) ->
         let gateway = Gateway::bind(config).await.expect("a gateway");
         let (stop, asked) = oneshot::channel::<()>();
         let (now, ended) = oneshot::channel::<()>();
-        let address = gateway.address();
+        let (address, admin) = (gateway.address(), gateway.admin_address());
         let stop_asked = async {
             if asked.await.is_err() {
                 pending::<()>().await;
@@ -79,7 +80,7 @@ pub(crate) fn with_gateway<T>(flags: &[String], test: impl AsyncFnOnce(Relay) ->
         };
         let running = spawn(gateway.run(stop_asked, ended));
         let ended = running.abort_handle();
-        let outcome = test(Relay { address, listener, children: Vec::new(), stop: Some(stop), running: ended }).await;
+        let outcome = test(Relay { address, admin, listener, children: Vec::new(), stop: Some(stop), running: ended }).await;
         drop(now);
         drop(running.await);
         outcome

@@ -41,6 +41,7 @@ transcripts! {
     a_body_that_is_not_a_message_is_answered_invalid_request
     a_body_that_is_not_json_is_answered_parse_error
     a_call_after_an_unanswered_initialize_tries_again
+    a_call_between_two_children_may_be_cancelled
     a_call_cancelled_before_a_modern_child_has_it_is_never_sent
     a_call_cancelled_in_its_own_batch_in_front_of_a_modern_server_is_over
     a_call_cancelled_over_http_with_sse_in_front_of_a_modern_server_is_answered
@@ -56,6 +57,8 @@ transcripts! {
     a_call_on_a_shared_child_has_at_most_64_questions_open
     a_call_on_a_shared_child_outlives_its_connection
     a_call_over_http_with_sse_can_be_cancelled
+    a_call_that_cannot_wake_its_child_is_told_so
+    a_call_that_comes_between_two_children_waits_for_the_second
     a_call_that_needs_a_child_alone_waits_ten_seconds_for_one
     a_call_that_waits_for_its_user_keeps_its_child
     a_call_that_waits_for_its_user_outlives_what_was_known_of_its_server
@@ -68,6 +71,7 @@ transcripts! {
     a_call_whose_client_was_asked_takes_no_running_ones_place
     a_call_whose_questions_were_all_taken_back_goes_on
     a_call_with_a_bad_envelope_uses_no_state_up
+    a_calls_stream_is_resumed_after_its_child_has_ended
     a_cancellation_of_no_call_is_dropped
     a_cancellation_of_two_calls_is_dropped
     a_cancellation_that_fits_no_or_two_calls_of_a_session_is_dropped
@@ -86,6 +90,7 @@ transcripts! {
     a_child_may_ask_only_so_much_at_once
     a_child_may_take_back_its_question_after_it_was_asked
     a_child_may_take_back_its_question_before_it_is_asked
+    a_child_of_another_answer_ends_the_session_it_was_to_take_up
     a_child_that_answers_with_a_result_and_an_error_is_not_believed
     a_child_that_closes_its_output_answers_modern_calls_with_an_error
     a_child_that_does_not_end_a_cancelled_call_is_ended
@@ -94,17 +99,31 @@ transcripts! {
     a_child_that_does_not_subscribe_holds_up_no_acknowledgement
     a_child_that_ends_answers_all_of_a_batch
     a_child_that_ends_before_it_answers_initialize_is_told_as_503
+    a_child_that_ends_before_it_takes_up_a_session_is_followed_by_another
     a_child_that_ends_ends_its_session
     a_child_that_ends_ends_its_stream_of_http_with_sse
     a_child_that_ends_while_questions_are_gathered_answers_with_an_error
+    a_child_that_fails_to_wake_is_followed_by_another
+    a_child_that_has_not_answered_initialize_is_not_stopped_for_being_quiet
+    a_child_that_leaves_initialize_unanswered_is_followed_by_another
     a_child_that_modern_clients_leave_alone_ends
+    a_child_that_reads_at_times_is_not_stuck
+    a_child_that_reads_nothing_for_30_seconds_is_ended
+    a_child_that_reads_nothing_has_time_while_less_waits
+    a_child_that_reads_nothing_is_not_followed_by_another
     a_child_that_refuses_initialize_opens_no_session
+    a_child_that_refuses_to_take_up_a_session_ends_it
     a_child_that_stays_is_ended_by_signals
+    a_child_that_tells_of_a_resource_is_not_stopped
     a_child_that_turns_out_to_be_of_another_era_is_asked_again
+    a_child_that_waits_for_an_answer_is_not_stopped
     a_child_that_was_started_for_a_client_that_left_serves_the_next
+    a_child_that_woke_as_another_ends_its_session
+    a_child_with_a_call_is_not_stopped
     a_choice_of_several_is_not_asked_of_older_clients
     a_client_is_not_asked_for_what_it_did_not_declare
     a_client_is_not_asked_to_sample_with_tools_unless_it_declares_them
+    a_client_is_told_what_may_have_changed_with_its_child
     a_client_of_http_with_sse_that_leaves_ends_its_session
     a_client_that_cannot_ask_its_user_has_cancelled
     a_client_that_cannot_be_sent_elsewhere_lacks_a_capability
@@ -120,6 +139,8 @@ transcripts! {
     a_client_that_leaves_while_the_level_is_set_frees_the_child
     a_client_that_leaves_while_tools_are_listed_leaves_no_trace
     a_client_that_refuses_to_sample_fails_the_call
+    a_crash_loop_is_told_to_probes_and_tried_without_clients
+    a_crash_loop_of_shared_children_is_tried_without_clients
     a_cut_before_the_child_is_up_does_not_send_the_call
     a_deleted_session_answers_all_of_a_batch
     a_deleted_session_answers_who_waits_for_json
@@ -130,21 +151,32 @@ transcripts! {
     a_finished_stream_of_a_session_of_a_modern_server_can_be_read_again
     a_frame_before_the_acknowledgement_is_told_after_it_in_a_session
     a_frame_of_no_subscription_is_nobodys
+    a_full_budget_is_no_failed_start
+    a_gateway_that_stops_ends_a_child_that_does_not_take_up_its_session
     a_gateway_that_stops_ends_streams_of_http_with_sse
     a_gateway_that_stops_ends_subscriptions_to_legacy_servers_too
     a_gateway_that_stops_ends_subscriptions_with_their_result
     a_gateway_that_stops_gives_up_calls_whose_clients_were_asked
+    a_gateway_that_stops_lets_a_call_that_waits_for_another_child_finish
     a_gateway_that_stops_lets_calls_finish
     a_gateway_that_stops_lets_calls_without_sessions_finish
     a_gateway_that_stops_lets_sessions_of_a_modern_server_finish
     a_gateway_that_stops_lets_sessions_on_a_shared_child_finish
+    a_gateway_that_stops_lets_sleeping_sessions_be
+    a_gateway_that_stops_starts_no_child_for_a_session_without_calls
     a_gateway_that_stops_takes_no_retry
     a_gateway_that_stops_waits_for_no_probe
     a_gateway_that_stops_waits_so_long
     a_gateway_that_stops_waits_so_long_for_modern_calls
     a_gateway_that_stops_withdraws_nothing_from_a_client_that_is_asked
     a_get_must_accept_event_streams
+    a_get_stream_is_resumed_across_a_change_of_the_child
+    a_get_stream_may_be_opened_while_the_child_sleeps
+    a_get_stream_stays_open_while_the_child_sleeps
     a_kept_result_is_kept_for_ten_minutes
+    a_known_server_in_a_crash_loop_is_tried_without_clients
+    a_large_message_may_wait_for_the_next_child
+    a_large_message_wakes_a_child
     a_late_calls_logs_are_nobody_elses
     a_late_modern_answer_is_taken
     a_legacy_child_is_told_what_the_client_can_do
@@ -182,6 +214,7 @@ transcripts! {
     a_member_of_the_envelope_stands_once
     a_message_nests_at_most_128_levels
     a_message_to_a_shared_child_that_ended_starts_another
+    a_message_while_the_child_is_being_stopped_is_not_lost
     a_message_without_a_session_is_answered_400
     a_meta_that_is_no_object_is_replaced_by_the_envelope
     a_missing_capability_after_an_event_is_the_last_event
@@ -277,6 +310,7 @@ transcripts! {
     a_question_with_an_open_questions_id_is_refused
     a_question_without_an_id_is_no_request
     a_quick_answer_is_plain_json
+    a_quiet_sessions_child_is_stopped_until_the_next_message
     a_quiet_stream_of_http_with_sse_says_something_every_15_seconds
     a_quiet_stream_says_something_every_15_seconds
     a_refused_subscription_to_a_shared_child_is_none
@@ -315,25 +349,38 @@ transcripts! {
     a_server_that_does_not_tell_of_its_user_is_asked_again_after_30_seconds
     a_server_that_ends_at_discovery_is_a_legacy_one
     a_server_that_failed_is_asked_again
+    a_server_that_failed_to_start_is_left_alone_for_a_while
+    a_server_that_fails_is_started_once_at_a_time
+    a_server_that_never_starts_is_asked_again_without_clients
     a_server_that_says_nothing_at_all_is_told_as_503
     a_server_that_says_nothing_to_discovery_is_a_legacy_one
     a_session_and_a_modern_client_do_not_share_a_child
     a_session_and_a_modern_client_share_a_modern_child_and_no_logs
     a_session_does_not_listen_where_nothing_is_told
+    a_session_goes_on_only_where_that_was_asked_for
     a_session_has_one_get_stream
     a_session_has_so_many_calls_in_flight
     a_session_hears_of_another_modern_child_what_it_heard_of_the_first
     a_session_hears_what_its_subscription_told_before_its_own_answer
     a_session_in_front_of_a_modern_server_has_so_many_calls_in_flight
+    a_session_in_use_makes_no_room
     a_session_in_which_nothing_happens_ends
     a_session_is_opened_without_a_modern_child_of_its_own
+    a_session_is_refused_at_the_bound_unless_another_may_end_for_it
     a_session_listens_for_what_a_modern_server_tells_of
+    a_session_may_be_deleted_before_its_next_child_starts
+    a_session_may_be_deleted_while_its_child_goes_to_sleep
+    a_session_may_be_deleted_while_its_next_child_starts
     a_session_may_subscribe_before_it_says_that_it_is_initialized
     a_session_of_a_modern_server_ends_when_nothing_happens_in_it
     a_session_of_a_modern_server_has_one_get_stream
     a_session_of_a_modern_server_is_opened_once
     a_session_of_a_modern_server_over_http_with_sse_outlives_its_process
+    a_session_on_a_shared_child_makes_room_too
+    a_session_over_http_with_sse_goes_on_with_another_child
     a_session_over_http_with_sse_has_one_stream
+    a_session_over_http_with_sse_makes_no_room
+    a_session_over_http_with_sse_sleeps_too
     a_session_subscribes_to_a_resource_of_a_modern_server
     a_session_that_chose_no_level_takes_nobodys_logs
     a_session_that_ends_before_a_modern_child_has_its_call_sends_nothing
@@ -343,10 +390,18 @@ transcripts! {
     a_session_that_ends_lets_go_of_a_shared_childs_resources
     a_session_that_ends_listens_no_more
     a_session_that_ends_while_its_client_is_asked_sends_nothing_again
+    a_session_that_is_initialized_between_two_children_is_initialized_once
+    a_session_that_is_not_initialized_keeps_its_child
     a_session_that_is_opened_where_no_modern_child_is_left_starts_one
     a_session_that_says_nothing_of_itself_is_nobody_in_particular
+    a_session_whose_child_ends_is_idle_all_the_same
+    a_session_whose_child_sleeps_ends_when_it_is_idle
+    a_session_whose_child_sleeps_may_be_deleted
+    a_session_whose_initialize_is_unanswered_is_not_taken_up
     a_session_whose_server_turns_out_to_be_of_another_era_is_over
+    a_session_with_too_much_to_recall_ends_with_its_child
     a_sessions_cancellation_reaches_the_modern_child_that_works
+    a_sessions_child_sleeps_again
     a_sessions_ids_come_back_as_they_were_written_from_a_modern_child
     a_sessions_notifications_reach_a_modern_server_where_it_knows_them
     a_sessions_progress_that_nobody_asked_for_is_dropped
@@ -356,6 +411,7 @@ transcripts! {
     a_sessions_subscription_that_a_modern_server_cancels_is_opened_again
     a_sessions_subscription_that_a_modern_server_ends_is_opened_again
     a_shared_child_can_take_its_question_back
+    a_shared_child_does_not_sleep
     a_shared_child_has_no_tasks
     a_shared_child_has_so_many_calls_in_flight
     a_shared_child_has_the_most_verbose_of_its_sessions_levels
@@ -366,15 +422,18 @@ transcripts! {
     a_shared_child_that_ends_ends_calls_and_no_session
     a_shared_child_that_ends_needs_no_answers_any_more
     a_shared_child_that_no_session_uses_ends
+    a_shared_child_that_reads_nothing_is_ended
     a_shared_child_that_refuses_initialize_opens_no_session
     a_shared_childs_log_goes_to_the_only_session_that_calls
     a_shared_childs_question_ends_with_the_call_that_it_was_asked_in
     a_shared_childs_question_with_an_open_questions_id_is_refused
     a_shared_server_is_asked_what_it_is_one_process_at_a_time
+    a_sleeping_session_makes_room
     a_slow_modern_answer_becomes_a_stream_after_15_seconds
     a_slow_server_is_waited_for_twice_as_long_as_it_took
     a_slow_subscription_holds_up_no_other
     a_spare_child_serves_a_modern_client
+    a_spare_child_takes_up_the_place_of_one_that_ended
     a_state_is_good_for_its_own_call_only
     a_state_of_a_modern_child_that_ended_goes_to_another
     a_state_of_one_gateway_is_not_anothers
@@ -405,6 +464,7 @@ transcripts! {
     a_subscription_that_a_modern_child_refuses_ends_with_its_error
     a_subscription_that_a_modern_server_refuses_is_its_error_in_a_session
     a_subscription_that_is_not_acknowledged_ends_after_5_seconds
+    a_subscription_that_the_next_child_refuses_is_told_as_changed
     a_subscription_that_the_server_cancels_ends_with_a_result
     a_subscription_to_a_legacy_server_is_acknowledged_for_what_it_can_do
     a_subscription_to_nothing_stays_open
@@ -434,8 +494,10 @@ transcripts! {
     an_answer_over_http_with_sse_needs_its_id
     an_answer_that_nests_too_deep_for_a_retry_fails_the_call
     an_answer_that_nobody_read_is_kept
+    an_answer_to_a_child_that_is_being_stopped_reaches_no_other
     an_answer_to_no_question_goes_nowhere_in_front_of_a_modern_server
     an_answer_to_no_question_is_not_forwarded
+    an_answer_to_nothing_wakes_no_child
     an_empty_batch_is_invalid
     an_error_about_nothing_goes_to_the_get_stream
     an_error_that_is_no_object_is_no_answer
@@ -481,6 +543,7 @@ transcripts! {
     an_unlisted_tool_is_looked_for_once_a_second
     an_update_of_a_shared_child_is_for_who_subscribed
     an_update_of_what_is_below_a_resource_is_told
+    another_child_takes_up_the_place_of_one_that_ended
     another_sessions_answer_is_no_answer
     another_sessions_message_restores_what_all_sessions_chose
     answers_are_not_posted_by_modern_clients
@@ -502,6 +565,7 @@ transcripts! {
     calls_that_share_keep_away_from_one_that_is_logged
     changed_tools_are_listed_again_for_parameter_headers
     changes_within_50_ms_are_told_once
+    children_that_do_not_live_long_are_started_less_and_less_often
     choices_with_titles_are_told_as_2025_06_18_has_them
     clients_of_equal_capabilities_share_a_legacy_child
     discovery_is_answered_for_a_legacy_server
@@ -512,6 +576,7 @@ transcripts! {
     errors_of_a_modern_server_reach_a_session
     every_method_needs_a_session_that_exists
     every_request_of_a_session_gets_the_modern_envelope
+    five_children_that_do_not_take_up_a_session_end_it
     get_and_delete_are_not_allowed_in_modern_revisions
     header_and_body_agree_about_the_method
     header_and_body_agree_about_the_name
@@ -523,6 +588,7 @@ transcripts! {
     in_json_mode_a_batch_in_front_of_a_modern_server_is_an_array
     in_json_mode_a_batch_is_answered_with_an_array
     in_json_mode_a_batchs_question_goes_to_an_open_get_stream
+    in_json_mode_a_call_hears_that_its_child_has_ended
     in_json_mode_a_log_before_the_answer_to_initialize_waits_for_a_get
     in_json_mode_a_modern_answer_is_plain
     in_json_mode_a_modern_client_that_leaves_cancels
@@ -570,7 +636,10 @@ transcripts! {
     logs_while_the_client_is_away_come_with_its_retry
     messages_over_http_with_sse_need_a_stream_that_is_there
     messages_pass_as_they_were_written
+    messages_that_a_child_took_along_are_counted
+    messages_that_wake_a_child_together_reach_it_in_order
     methods_that_modern_revisions_removed_are_not_found
+    modern_calls_wait_for_a_server_that_fails_too
     modern_clients_do_not_use_the_sessions_shared_child
     modern_clients_share_a_modern_child
     modern_params_are_an_object
@@ -589,6 +658,7 @@ transcripts! {
     one_large_answer_always_passes
     only_allowed_origins_are_served
     only_changes_are_told_to_a_session
+    only_failed_starts_in_a_row_end_a_session
     only_names_of_this_machine_are_served
     only_post_is_allowed_in_modern_revisions
     other_methods_are_not_allowed
@@ -605,12 +675,14 @@ transcripts! {
     progress_that_nobody_asked_for_is_dropped
     progress_while_the_client_is_away_comes_with_its_retry
     questions_are_gathered_for_150_ms_at_most
+    questions_of_a_child_that_ended_are_taken_back_before_its_calls_fail
     questions_of_one_round_are_answered_together
     questions_that_come_together_are_asked_together
     questions_with_1_and_quoted_1_are_two
     requests_over_http_with_sse_are_checked_like_others
     resources_are_let_go_at_once
     results_of_a_newer_shared_child_fit_an_older_client
+    retry_after_is_when_the_next_start_may_be
     sessions_and_modern_clients_share_the_room_for_children
     sessions_do_not_see_each_other
     sessions_of_a_modern_server_are_counted_too
@@ -620,6 +692,7 @@ transcripts! {
     so_many_calls_that_can_be_asked_run_at_a_time
     so_many_calls_wait_for_their_users
     so_many_children_are_one_principals
+    spares_wait_for_a_server_that_fails_too
     tasks_do_not_cross_the_eras
     tasks_pass_a_modern_child
     the_answer_longest_alone_is_given_up_first
@@ -628,12 +701,17 @@ transcripts! {
     the_get_stream_can_be_resumed
     the_get_stream_carries_no_answers
     the_get_stream_of_a_session_of_a_modern_server_can_be_resumed
+    the_get_stream_outlives_a_child_that_did_not_take_up_the_session
     the_last_resource_of_a_session_ends_its_subscription
     the_newest_reader_of_a_stream_wins
+    the_pages_of_a_list_that_never_ends_are_read_100_times
+    the_next_child_gets_the_clients_own_initialize
+    the_next_child_is_told_what_the_first_was_told_in_order
     the_rest_of_a_sessions_meta_reaches_a_modern_child
     the_revision_header_is_optional_and_any_known_date_will_do
     the_revision_header_of_a_session_of_a_modern_server_is_checked
     the_session_id_comes_with_the_answer_to_initialize
+    the_session_idle_for_longest_makes_room
     the_transport_of_2024_11_05_begins_with_where_messages_go
     there_are_so_many_children_for_modern_clients
     there_are_so_many_sessions
@@ -672,15 +750,22 @@ transcripts! {
     what_a_shared_child_does_not_know_it_says_itself
     what_a_shared_child_of_2025_03_26_sends_together_is_taken_apart
     what_belongs_to_a_batchs_calls_comes_on_its_stream
+    what_comes_between_two_children_reaches_the_second_in_order
     what_comes_while_nobody_listens_is_kept
+    what_is_left_of_a_batch_hears_that_its_child_has_ended
     what_is_no_log_level_is_refused_in_a_session
     what_is_no_message_in_a_childs_batch_costs_the_others_nothing
     what_is_of_the_modern_era_is_not_found_in_a_session
     what_matters_in_an_envelope_stands_once
+    what_may_have_changed_with_a_child_waits_for_the_get_stream
     what_one_session_says_of_itself_does_not_reach_a_shared_child
     what_the_child_agreed_to_decides_about_batches
     what_the_child_agreed_to_decides_about_priming
+    what_the_next_child_leaves_unanswered_holds_up_no_call
     what_two_subscriptions_of_a_session_tell_is_told_once
+    what_waits_for_a_child_that_ended_leaves_the_budget
+    what_waits_for_a_child_waits_for_the_one_that_comes_up
+    what_waits_for_children_counts_in_the_budget
     what_was_delivered_is_kept_for_a_minute
     what_was_given_up_for_space_is_told
     what_was_not_answered_is_asked_again
@@ -688,6 +773,7 @@ transcripts! {
     where_no_other_modern_child_can_be_had_a_session_gets_no_logs
     where_tools_cannot_be_listed_a_call_passes
     white_space_around_a_field_value_is_not_of_it
+    with_one_place_for_children_another_takes_it_over
     with_one_place_for_children_they_are_asked_one_after_the_other
     with_two_requests_a_log_goes_to_the_get_stream
     with_two_requests_and_no_get_stream_a_log_goes_to_the_newer

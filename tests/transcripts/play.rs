@@ -11,20 +11,29 @@ use crate::support::relay::{Relay, advance_clock, in_doubt, settle, until};
 
 /// A transcript that is being played.
 pub(super) struct Play {
-    relay: Relay,
+    pub(super) relay: Relay,
     pub(super) captures: Captures,
     pub(super) exchanges: HashMap<String, Exchange>,
     /// What a client of a session writes into `mcp-protocol-version`.
     pub(super) revision: Option<String>,
     /// What clients declare.
     pub(super) declared: String,
+    /// What the last `open` said, and was answered.
+    pub(super) greeting: (String, String),
 }
 
 impl Play {
     pub(super) fn new(relay: Relay) -> Self {
         let mut captures = Captures::default();
         captures.set("SERVER", SERVER.as_bytes());
-        Play { relay, captures, exchanges: HashMap::new(), revision: None, declared: "{}".to_owned() }
+        Play {
+            relay,
+            captures,
+            exchanges: HashMap::new(),
+            revision: None,
+            declared: "{}".to_owned(),
+            greeting: Default::default(),
+        }
     }
 
     pub(super) async fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -45,6 +54,9 @@ impl Play {
                 Ok(())
             }
             "probe" => self.relay.probe().await,
+            "ready" => self.ready(None).await,
+            "unready" => self.ready(Some(rest)).await,
+            "metric" => self.metric(rest).await,
             "stop" => {
                 self.relay.stop();
                 settle().await;
@@ -245,6 +257,7 @@ impl Play {
         match what.split_once(' ').unwrap_or((what, "")) {
             ("up", capabilities) => return self.up(at, capabilities).await,
             ("lists", tools) => return self.lists(at, tools).await,
+            ("again", "") => return self.again(at).await,
             _ => {}
         }
         let child = self.relay.child(at).await?;

@@ -10,7 +10,7 @@ const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialize
 /// `2025-11-25 {"tools":{}} over sse as $T`, the last three in any number.
 struct Opening<'a> {
     revision: &'a str,
-    /// What the first child can do, where it is shared.
+    /// What the child can do; where it is shared, the first one.
     capabilities: &'a str,
     is_old: bool,
     name: Option<&'a str>,
@@ -42,11 +42,26 @@ impl Play {
         let (child, revision) = (self.children(), opening.revision);
         let params = self.hello(&opening).await?;
         self.line(child, ">", &format!(r#"{{"jsonrpc":"2.0","id":1,"method":"initialize",{params}}}"#)).await?;
-        let result =
-            format!(r#"{{"protocolVersion":"{revision}","capabilities":{{}},"serverInfo":{{"name":"child","version":"0"}}}}"#);
+        let capabilities = if opening.capabilities.is_empty() { "{}" } else { opening.capabilities };
+        let result = format!(
+            r#"{{"protocolVersion":"{revision}","capabilities":{capabilities},"serverInfo":{{"name":"child","version":"0"}}}}"#
+        );
         self.line(child, "<", &format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#)).await?;
         self.opened(&opening).await?;
+        self.greeting = (params, result);
         self.line(child, ">", INITIALIZED).await
+    }
+
+    /// The child that follows another is told what the last `open` said, and answers as it was answered there.
+    pub(super) async fn again(&mut self, at: usize) -> Result<(), String> {
+        let (params, result) = self.greeting.clone();
+        let line = String::from_utf8_lossy(&self.next_line(at).await?).into_owned();
+        let expected = format!(r#","method":"initialize",{params}}}"#);
+        let number = line.strip_prefix(r#"{"jsonrpc":"2.0","id":"#).and_then(|rest| rest.strip_suffix(&expected));
+        let number =
+            number.ok_or_else(|| format!("  expected: {{\"jsonrpc\":\"2.0\",\"id\":$_{expected}\n  got:      {line}"))?;
+        self.line(at, "<", &format!(r#"{{"jsonrpc":"2.0","id":{number},"result":{result}}}"#)).await?;
+        self.line(at, ">", INITIALIZED).await
     }
 
     /// A session that the gateway opens by itself.

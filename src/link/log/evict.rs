@@ -5,6 +5,31 @@ use tokio::time::Instant;
 use super::{Delivery, Effects, Log, Reader, Stream, StreamId};
 
 impl Log {
+    pub(super) fn charge(&mut self, cost: usize) {
+        self.bytes += cost;
+        self.budget.add(cost);
+    }
+
+    pub(super) fn refund(&mut self, cost: usize) {
+        self.bytes -= cost;
+        self.budget.subtract(cost);
+    }
+
+    /// Whether it would fit if everything of this session were given up.
+    fn can_fit(&self, cost: usize) -> bool {
+        cost <= self.cap && self.budget.fits_instead_of(self.bytes, cost)
+    }
+
+    fn fits(&self, id: StreamId, cost: usize) -> bool {
+        self.fits_cap(id, cost) && self.budget.fits(cost)
+    }
+
+    /// Whether the cap leaves room: that of all streams, or where they are different clients', the stream's own.
+    fn fits_cap(&self, id: StreamId, cost: usize) -> bool {
+        let used = if self.is_shared { self.streams.get(&id).map_or(0, |stream| stream.unread_bytes) } else { self.bytes };
+        used + cost <= self.cap
+    }
+
     /// Gives up delivered events, then unread notifications of the stream furthest behind, then answers whose reader has
     /// been gone longest; where a stream has a cap of its own, only its own notifications for that. Says whether `cost` fits
     /// that stream now.

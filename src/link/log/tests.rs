@@ -233,6 +233,66 @@ fn a_reader_that_takes_nothing_is_cut_and_may_resume() {
 }
 
 #[test]
+fn delivered_events_go_before_unread_notifications() {
+    let (mut log, _) = log(2800, 1 << 20);
+    let (mut read, mut unread, last) = (opened(&mut log), opened(&mut log), opened(&mut log));
+    note(&mut log, read.stream, &"r".repeat(900));
+    assert!(matches!(next(&mut log, &mut read), Next::Event(1, _)));
+    note(&mut log, unread.stream, "unread");
+    assert_eq!(note(&mut log, last.stream, &"x".repeat(900)), Kept::Yes);
+    assert_eq!(next(&mut log, &mut unread), event(1, "unread"));
+}
+
+#[test]
+fn an_answer_is_not_given_up_while_its_reader_is_there() {
+    let (mut log, _) = log(2000, 1 << 20);
+    let (mut answered, last) = (opened(&mut log), opened(&mut log));
+    append(&mut log, answered.stream, EventKind::Answer, "answer");
+    assert_eq!(append(&mut log, last.stream, EventKind::Question, &"q".repeat(1250)), Kept::No);
+    assert_eq!(next(&mut log, &mut answered), event(1, "answer"));
+}
+
+#[test]
+fn all_logs_together_keep_to_the_total() {
+    let (mut one, budget) = log(1 << 20, 4000);
+    let mut other = Log::new(8, 1 << 20, Arc::clone(&budget), Arc::new(Metrics::new()), Instant::now());
+    for log in [&mut one, &mut other] {
+        let stream = opened(log).stream;
+        for _ in 0..20 {
+            note(log, stream, &"n".repeat(500));
+            assert!(budget.used() <= 4000, "{}", budget.used());
+        }
+    }
+}
+
+#[test]
+fn of_two_streams_the_one_furthest_behind_gives_up_its_notifications() {
+    let (mut log, _) = log(2800, 1 << 20);
+    let (mut near, far, last) = (opened(&mut log), opened(&mut log), opened(&mut log));
+    note(&mut log, near.stream, "near");
+    note(&mut log, far.stream, &"f".repeat(900));
+    assert_eq!(append(&mut log, last.stream, EventKind::Question, &"q".repeat(900)), Kept::Yes);
+    assert_eq!(next(&mut log, &mut near), event(1, "near"));
+    let mut far = resumed(&mut log, far.stream, 0).expect("the stream is kept");
+    assert!(matches!(next(&mut log, &mut far), Next::Gap(1, _)));
+}
+
+#[test]
+fn at_most_256_streams_that_are_gone_are_told_from_ones_that_never_were() {
+    let (mut log, _) = log(1 << 20, 1 << 20);
+    let mut gone = Vec::new();
+    for _ in 0..=TOMBSTONES {
+        let mut cursor = opened(&mut log);
+        append(&mut log, cursor.stream, EventKind::Answer, "answer");
+        assert_eq!(next(&mut log, &mut cursor), event(1, "answer"));
+        gone.push(cursor.stream);
+    }
+    log.tick(Instant::now() + KEEP_DELIVERED, &mut Effects::default());
+    assert_eq!(resumed(&mut log, gone[0], 0), Err(NoCursor::Expired));
+    assert!(gone[1..].iter().all(|stream| matches!(resumed(&mut log, *stream, 0), Err(NoCursor::Gone(_)))));
+}
+
+#[test]
 fn readers_that_stall_are_not_waited_for() {
     let (mut log, _) = log(1 << 20, 1 << 20);
     let cursor = opened(&mut log);

@@ -102,3 +102,19 @@ proptest! {
         let _ = read(&text);
     }
 }
+
+#[test]
+fn a_token_and_the_id_of_what_is_cancelled_have_at_most_1024_bytes() {
+    for (method, before, after) in [
+        ("tools/call", r#""_meta":{"progressToken":"#, "}"),
+        ("notifications/progress", r#""progressToken":"#, ""),
+        ("notifications/cancelled", r#""requestId":"#, ""),
+    ] {
+        let text = |length: usize| {
+            let token = "x".repeat(length - 2);
+            format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{{before}"{token}"{after}}}}}"#)
+        };
+        assert!(read(text(MAX_ID).as_bytes()).is_ok(), "{method}");
+        assert!(matches!(read(text(MAX_ID + 1).as_bytes()), Err(Unreadable::Shape(..))), "{method}");
+    }
+}

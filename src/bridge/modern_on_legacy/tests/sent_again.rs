@@ -184,6 +184,16 @@ fn at_most_64_wait_and_the_oldest_goes_first() {
 }
 
 #[test]
+fn at_most_256_places_that_users_have_been_to_are_remembered() {
+    let mut bench = Bench::new();
+    for at in 0..257 {
+        drop(bench.hear(&completed(&at.to_string())));
+    }
+    assert!(!bench.router.is_completed(&["0".to_owned()]));
+    assert!(bench.router.is_completed(&["1".to_owned(), "256".to_owned()]));
+}
+
+#[test]
 fn a_client_that_has_gone_is_sent_nowhere() {
     let mut bench = Bench::new();
     let number = bench.running(&call("1"), 1);

@@ -98,6 +98,19 @@ fn at_most_16_wait() {
 }
 
 #[test]
+fn at_most_65536_calls_that_were_given_up_are_remembered() {
+    let mut bench = Bench::declaring("{}");
+    let said = call("1").declaring("{}");
+    let now = bench.now;
+    bench.router.ghosts.extend((0..65_535).map(|at| (u64::MAX - at, now)));
+    for _ in 0..2 {
+        bench.share(&said, 1);
+        drop(bench.leave(1));
+    }
+    assert_eq!(bench.router.ghosts.len(), 65_536);
+}
+
+#[test]
 fn the_only_call_that_shares_and_could_ask_is_told_what_is_missing() {
     let mut bench = Bench::declaring("{}");
     let said = call("\"s\"").declaring("{}");

@@ -87,6 +87,16 @@ fn a_subscription_is_no_logger() {
 }
 
 #[test]
+fn at_most_64_calls_that_were_given_up_are_told_from_the_next_one() {
+    let mut bench = Bench::new();
+    for at in 0..65 {
+        bench.send(&Said { level: Some("info"), ..call("1") }, at);
+        drop(bench.leave(at));
+    }
+    assert_eq!(bench.router.fading.len(), 64);
+}
+
+#[test]
 fn logs_that_were_on_their_way_when_a_call_was_given_up_are_nobodys() {
     let said = Said { level: Some("info"), ..call("1") };
     for how in 0..6 {

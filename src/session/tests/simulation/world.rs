@@ -13,7 +13,7 @@ use crate::budget::Budget;
 use crate::child::outbox::Outbox;
 use crate::link::effects::Effects;
 use crate::link::log::Log;
-use crate::link::route::{Carries, Route as _, Routed};
+use crate::link::route::{Route as _, Routed};
 use crate::link::state::State;
 use crate::link::stream::EventKind;
 use crate::metrics::Metrics;
@@ -184,6 +184,7 @@ impl World {
             let changes = self.recall(Recall::changes);
             self.with(|state, effects, _| {
                 state.outbox.release();
+                state.router.is_here();
                 let event = |text| Routed::Event(StreamId::GET, EventKind::Notification, text);
                 state.route(effects, |_, _, out| out.extend(changes.into_iter().map(event)));
             });
@@ -201,20 +202,24 @@ impl World {
         if !self.respawns {
             return self.with(|state, effects, now| state.end("gone", &data, now, effects));
         }
-        self.lost += self.with(|state, effects, now| {
+        self.lost += self.with(|state, effects, _| {
             let lost = state.outbox.renew();
-            state.route(effects, |router, _, out| router.interrupted("gone", &data, now, out));
+            state.route(effects, |router, _, out| {
+                router.leaves();
+                router.interrupted("gone", &data, out);
+            });
             lost
         });
         self.children += 1;
         self.is_greeting = true;
         self.state.outbox.begin_generation();
+        self.state.router.comes();
         self.child.follow();
         let (hello, _) = self.recall(Recall::handshake).expect("the first child was initialised");
         let envelope = jsonrpc::read(&hello).expect("it was read before");
         self.taken += 1;
         self.with(|state, _, now| {
-            let line = |router: &mut Router, stream| router.request(&hello, &envelope, stream, Carries::AnswerOnly, false, now);
+            let line = |router: &mut Router, stream| router.own_request(&hello, &envelope, stream, now);
             state.post_own(now, line).map(drop).expect("the outbox is empty");
         });
     }

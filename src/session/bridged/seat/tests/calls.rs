@@ -291,6 +291,16 @@ fn notifications_that_wait_for_a_child_keep_their_order_and_are_not_too_many() {
 }
 
 #[test]
+fn a_session_subscribes_to_at_most_1024_resources() {
+    let mut bench = Bench::new();
+    let (call, _) = bench.own("1", Carries::Events);
+    for at in 0..crate::bridge::subscriptions::MAX_URIS {
+        assert!(bench.seat.begin_subscribing(&format!("file:///{at}"), call), "{at}");
+    }
+    assert!(!bench.seat.begin_subscribing("file:///more", call));
+}
+
+#[test]
 fn a_subscription_that_does_not_come_about_takes_no_place() {
     let mut bench = Bench::new();
     for _ in 0..crate::bridge::subscriptions::MAX_URIS {
