@@ -31,7 +31,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
 ];
 
 /// Pure files: no I/O, no clock, no randomness, nothing awaited.
-const PURE: [&str; 17] = [
+const PURE: [&str; 18] = [
     "protocol/",
     "bridge/",
     "session/router.rs",
@@ -41,6 +41,7 @@ const PURE: [&str; 17] = [
     "link/log.rs",
     "link/log/evict.rs",
     "link/log/pressure.rs",
+    "link/log/streams.rs",
     "link/stream.rs",
     "link/cursor.rs",
     "link/state.rs",

@@ -42,6 +42,10 @@ pub fn tool_headers(bytes: &[u8]) {
 
 /// Any page, and any arguments to the tools that are known by then.
 fn arbitrary(tools: &mut ToolHeaders, page: &[u8], arguments: &[u8], headers: &HeaderMap) {
+    // A line of a child is read only if it is UTF-8.
+    if std::str::from_utf8(page).is_err() {
+        return;
+    }
     let added = tools.add_page(page);
     if let Ok(Some(cursor)) = &added {
         assert!(json::value(cursor).is_some_and(|cursor| cursor.starts_with(b"\"")), "a cursor is a string");

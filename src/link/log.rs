@@ -1,7 +1,7 @@
 //! The events of one link, which are also the queue toward its clients: a live stream and a resume are the same cursor.
 //! Pure, behind the link's lock. Never grows past its caps, never shows one stream's events on another.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::streams::Streams;
 use super::cursor::{Cursor, First, From, Next, NoCursor, gone, missing};
 use super::effects::Effects;
 use super::stream::{Delivery, EventKind, Reader, STREAM_COST, Stream, cost_of};
@@ -28,11 +29,12 @@ const TOMBSTONES: usize = 256;
 
 mod evict;
 mod pressure;
+mod streams;
 #[cfg(test)]
 mod tests;
 
 pub(crate) struct Log {
-    streams: HashMap<StreamId, Stream>,
+    streams: Streams,
     /// The number of the next stream.
     next: u64,
     bytes: usize,
@@ -59,7 +61,7 @@ impl Log {
     pub(crate) fn new(nonce: u32, cap: usize, budget: Arc<Budget>, metrics: Arc<Metrics>, now: Instant) -> Self {
         let get = Stream::new(None, Delivery::Resumable, now);
         Log {
-            streams: HashMap::from([(StreamId::GET, get)]),
+            streams: Streams::new(get),
             next: 1,
             bytes: 0,
             unread: 0,
@@ -334,6 +336,7 @@ impl Log {
         {
             self.drop_delivered();
         }
+        self.streams.shrink();
         for stream in self.streams.values_mut().filter(|stream| stream.unread_bytes > CUT_BYTES) {
             let idle = |reader: &mut Reader| now.saturating_duration_since(reader.took) >= CUT_AFTER;
             if let Some(mut reader) = stream.reader.take_if(idle) {

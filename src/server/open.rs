@@ -121,10 +121,9 @@ impl Server {
         let session = Arc::new(Session::new(id, principal, Behind::Shared(Arc::clone(&bridged))));
         self.opened(&session, Some(revision));
         let (server, kept) = (Arc::clone(self), Arc::clone(&session));
-        let span = info_span!("session", id = id.short());
         let keeping = bridged.keep(move |reason| server.closed(&kept, reason, permit));
         // Ends with the session.
-        drop(tokio::spawn(keeping.instrument(span)));
+        drop(tokio::spawn(keeping));
         Ok((session, reader))
     }
 
@@ -257,7 +256,7 @@ impl Server {
     fn closed(&self, session: &Session, reason: EndReason, permit: OwnedSemaphorePermit) {
         self.forget(session);
         self.metrics.session_closed_counted(reason.label());
-        info!(reason = reason.label(), "session ended");
+        info!(session = session.id.short(), reason = reason.label(), "session ended");
         drop(permit);
     }
 

@@ -140,7 +140,22 @@ impl Bridged {
         let (order, ordered) = watch::channel(Order::GoOn);
         let before = seat.standing.take();
         let task = tokio::spawn(task(Arc::clone(self), before, Orders { number: seat.standings, ordered }));
-        seat.standing = Some(Standing { order, task });
+        seat.standing = Some(Standing { order: Some(order), task });
+    }
+
+    /// The same for one that takes no orders: it is told its number, and ended when another takes its place.
+    pub(super) fn stand_alone<F>(self: &Arc<Self>, task: impl FnOnce(Arc<Self>, u64) -> F)
+    where
+        F: Future<Output = Vec<Bytes>> + Send + 'static,
+    {
+        let mut seat = self.lock();
+        if seat.has_ended {
+            return;
+        }
+        seat.standings += 1;
+        seat.standing.take().iter().for_each(|before| before.task.abort());
+        let task = tokio::spawn(task(Arc::clone(self), seat.standings));
+        seat.standing = Some(Standing { order: None, task });
     }
 
     /// Hands on what a subscription brings until it ends, and opens another then; or until another takes its place: what it
@@ -148,7 +163,7 @@ impl Bridged {
     async fn hear(self: Arc<Self>, before: Option<Standing>, mut orders: Orders, mut reader: Reader) -> Vec<Bytes> {
         let mut told = match before {
             Some(before) => {
-                before.order.send_replace(Order::Stop);
+                before.give(Order::Stop);
                 before.task.await.unwrap_or_default()
             }
             None => Vec::new(),
@@ -263,6 +278,14 @@ enum Frame {
     End,
 }
 
+impl Standing {
+    fn give(&self, order: Order) {
+        if let Some(orders) = &self.order {
+            orders.send_replace(order);
+        }
+    }
+}
+
 impl Frame {
     fn read(line: &[u8]) -> Frame {
         match jsonrpc::read(line) {
@@ -286,7 +309,7 @@ impl Held<'_> {
     fn new(session: &Bridged) -> Held<'_> {
         let seat = session.lock();
         if let Some(standing) = &seat.standing {
-            standing.order.send_replace(Order::Hold);
+            standing.give(Order::Hold);
         }
         Held(session, seat.standings)
     }
@@ -296,7 +319,7 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         let seat = self.0.lock();
         if let Some(standing) = seat.standing.as_ref().filter(|_| seat.standings == self.1) {
-            standing.order.send_replace(Order::GoOn);
+            standing.give(Order::GoOn);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! A session in front of children that it shares with others: what its client says is taken here, and asked of the pool by one
 //! task a call; what comes of it goes into the session's own log, which its client can resume.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::Instant;
 
 pub(crate) use self::calls::Refuse;
@@ -59,7 +59,8 @@ pub(crate) struct Bridged {
     question_timeout: Duration,
     /// Its subscriptions are changed one at a time.
     listening: AsyncMutex<()>,
-    end: watch::Sender<Option<EndReason>>,
+    end: OnceLock<EndReason>,
+    ended: Notify,
     metrics: Arc<Metrics>,
     me: Weak<Bridged>,
 }
@@ -94,7 +95,8 @@ impl Bridged {
             facts,
             question_timeout,
             listening: AsyncMutex::new(()),
-            end: watch::Sender::new(None),
+            end: OnceLock::new(),
+            ended: Notify::new(),
             metrics,
             me: me.clone(),
         })
@@ -175,6 +177,7 @@ impl Bridged {
     /// What time brings.
     pub(crate) fn tick(&self, now: Instant) -> Tick {
         self.with(|seat, effects| {
+            seat.shrink();
             seat.log.tick(now, effects);
             Tick { idle: seat.idle_for(now), quiet: Duration::ZERO, stdin_queue: 0 }
         })
@@ -182,17 +185,24 @@ impl Bridged {
 
     /// Asks for the end; the first reason counts.
     pub(crate) fn end(&self, reason: EndReason) {
-        self.end.send_if_modified(|end| end.is_none() && end.replace(reason).is_none());
+        if self.end.set(reason).is_ok() {
+            self.ended.notify_waiters();
+        }
     }
 
     pub(crate) fn end_reason(&self) -> Option<EndReason> {
-        *self.end.borrow()
+        self.end.get().copied()
     }
 
     /// Waits until somebody asks for the end, and ends. `forget` makes the session unknown first.
     pub(crate) async fn keep(self: Arc<Self>, forget: impl FnOnce(EndReason)) {
-        let mut end = self.end.subscribe();
-        let reason = end.wait_for(Option::is_some).await.map_or(None, |reason| *reason).unwrap_or(EndReason::Shutdown);
+        let reason = loop {
+            let ended = self.ended.notified();
+            if let Some(reason) = self.end_reason() {
+                break reason;
+            }
+            ended.await;
+        };
         forget(reason);
         let message = match reason {
             EndReason::Shutdown => "the gateway stops",

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
@@ -63,7 +64,8 @@ struct Question {
 
 /// Who reads what children tell that is about no call.
 pub(super) struct Standing {
-    pub(super) order: watch::Sender<Order>,
+    /// `None` for one that takes no orders.
+    pub(super) order: Option<watch::Sender<Order>>,
     /// What it handed on last, once it has stopped.
     pub(super) task: JoinHandle<Vec<Bytes>>,
 }
@@ -357,12 +359,17 @@ impl Seat {
         self.active = now;
     }
 
-    /// How long nothing has happened: no call in flight, nobody reading the GET stream, no message.
-    pub(super) fn idle_for(&self, now: Instant) -> std::time::Duration {
-        if !self.calls.is_empty() || self.log.has_reader(StreamId::GET) {
-            return std::time::Duration::ZERO;
+    /// Gives back what calls took that are no more.
+    pub(super) fn shrink(&mut self) {
+        if self.calls.is_empty() && self.calls.capacity() > 0 {
+            self.calls = HashMap::new();
         }
-        now.saturating_duration_since(self.active)
+    }
+
+    /// How long nothing has happened: no call in flight, nobody reading the GET stream, no message.
+    pub(super) fn idle_for(&self, now: Instant) -> Duration {
+        let is_used = !self.calls.is_empty() || self.log.has_reader(StreamId::GET);
+        if is_used { Duration::ZERO } else { now.saturating_duration_since(self.active) }
     }
 
     /// Every call is answered with this error, every stream ends, nobody works for the session any more.

@@ -153,8 +153,7 @@ impl Bridged {
         if self.lock().standings > 0 {
             self.everything_may_have_changed();
         }
-        self.stand(move |session, before, orders| async move {
-            before.iter().for_each(|before| before.task.abort());
+        self.stand_alone(move |session, number| async move {
             let session = Arc::downgrade(&session);
             while let Some(line) = reader.event().await {
                 let Some(session) = session.upgrade() else { return Vec::new() };
@@ -163,7 +162,7 @@ impl Bridged {
             drop(reader);
             while let Some(next) = session.upgrade().map(|session| session.pool.next_shared(started)) {
                 started = next.await;
-                let Some(session) = session.upgrade().filter(|session| session.lock().standings == orders.number) else { break };
+                let Some(session) = session.upgrade().filter(|session| session.lock().standings == number) else { break };
                 // A task of its own: it puts another in the place of this one.
                 let _ = tokio::spawn(async move { session.seated().await.map(drop) }).await;
             }
