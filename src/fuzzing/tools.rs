@@ -26,11 +26,14 @@ pub fn tool_headers(bytes: &[u8]) {
     match changed.remove(&chosen.header) {
         Some(field) => {
             assert!(check(&changed).is_err(), "{} is missing", chosen.header);
+            // Both ways to write it.
+            let other = "=?base64?c29tZXRoaW5nIGVsc2U=?=";
+            let says_other = field == "something else" || field == other;
             let mut twice = headers.clone();
             twice.append(&chosen.header, field);
             assert!(check(&twice).is_err(), "{} stands twice", chosen.header);
-            changed.insert(&chosen.header, HeaderValue::from_static("=?base64?c29tZXRoaW5nIGVsc2U=?="));
-            assert!(check(&changed).is_err(), "{} says something else", chosen.header);
+            changed.insert(&chosen.header, HeaderValue::from_static(other));
+            assert_eq!(check(&changed).is_ok(), says_other, "{} says something else", chosen.header);
         }
         None => {
             changed.insert(&chosen.header, HeaderValue::from_static("null"));
