@@ -14,7 +14,8 @@ use crate::child::wait;
 use crate::config::{Config, Limits, Listen};
 use crate::http::admin::Admin;
 use crate::http::listener::{self, Accepting, Listener};
-use crate::http::{Doors, Http, Site, connection_bounds};
+use crate::http::wire::Ticker;
+use crate::http::{Doors, Http, Shared, Site, connection_bounds, look};
 use crate::link::EndReason;
 use crate::metrics::Metrics;
 use crate::server::Server;
@@ -124,11 +125,10 @@ impl Gateway {
     pub async fn run<T>(self, stop: impl Future<Output = ()>, now: impl Future<Output = T>) -> Option<T> {
         let Gateway { config, listener, address, admin, server, metrics, shutdown, connections } = self;
         let bounds = connection_bounds(&config.limits);
+        let ticker = Ticker::new(Arc::clone(&shutdown));
         let accepting = |site, connections: &Arc<Semaphore>, until| Accepting {
-            site,
-            bounds,
+            shared: Arc::new(Shared { site, bounds, ticker: Arc::clone(&ticker), metrics: Arc::clone(&metrics) }),
             connections: Arc::clone(connections),
-            metrics: Arc::clone(&metrics),
             shutdown: Arc::clone(&shutdown),
             until,
         };
@@ -146,6 +146,8 @@ impl Gateway {
         announce(&config, &address, admin.as_ref());
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(listener::accept(listener, accepting(Site::Mcp(Arc::new(http)), &connections, Phase::Draining)));
+        let counted = Arc::clone(&metrics);
+        tasks.spawn(Arc::clone(&ticker).run(move |wire, since| look(&counted, wire, since)));
         tasks.spawn(Arc::clone(&server).watch_clock());
         tasks.spawn(Arc::clone(&server).watch_era());
         tasks.spawn(Arc::clone(&server).keep_spares());

@@ -14,6 +14,17 @@ pub(crate) enum Phase {
     Cut,
 }
 
+impl Phase {
+    /// The one after it; after the last one, that one.
+    pub(crate) fn next(self) -> Phase {
+        match self {
+            Phase::Serving => Phase::Draining,
+            Phase::Draining => Phase::Closing,
+            Phase::Closing | Phase::Cut => Phase::Cut,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Shutdown(watch::Sender<Phase>);
 
@@ -31,8 +42,12 @@ impl Shutdown {
         });
     }
 
+    pub(crate) fn phase(&self) -> Phase {
+        *self.0.borrow()
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
-        *self.0.borrow() >= Phase::Draining
+        self.phase() >= Phase::Draining
     }
 
     /// Waits for a phase or a later one.

@@ -36,13 +36,13 @@ impl Facts {
     }
 
     /// The same for clients without a session, who have no stream to hear of changes on, and for whom no level is kept.
-    pub(crate) fn for_stateless(self) -> Facts {
+    pub(crate) fn for_stateless(&self) -> Facts {
         let capabilities = capabilities::for_stateless(&self.capabilities);
         let edit = |member: &object::Member<'_>| {
             if member.is("capabilities") { object::Edit::Put(capabilities.clone()) } else { object::Edit::Keep }
         };
         let result = object::rewrite(&self.result, &[], edit, &[]);
-        Facts { capabilities: capabilities.into(), result: result.into(), ..self }
+        Facts { capabilities: capabilities.into(), result: result.into(), ..self.clone() }
     }
 
     /// 2026-07-28, Discovery, Response. Only modern revisions are listed: a client picks from them for what it sends next.

@@ -2,20 +2,18 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
-
 use super::old_sse::Stream;
+use super::wire::{Busy, Wire};
 use crate::link::reader::Reader;
 use crate::metrics::ActiveGuard;
 use crate::protocol::sse::{self, EventId};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 
 /// A quiet stream says something this often.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -23,7 +21,7 @@ pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(crate) struct Body {
     kind: Kind,
     /// Keeps the connection from being taken for idle.
-    _busy: Option<Arc<()>>,
+    _busy: Option<Busy>,
 }
 
 enum Kind {
@@ -50,8 +48,13 @@ impl Body {
         Body { kind: Kind::OldStream(Box::new(stream)), _busy: None }
     }
 
-    /// For as long as the body is being sent, its connection holds `busy` too.
-    pub(crate) fn holding(self, busy: Arc<()>) -> Self {
+    /// For as long as the body is being sent, its connection is busy.
+    pub(crate) fn holding(mut self, busy: Busy) -> Self {
+        match &mut self.kind {
+            Kind::Full(_) => {}
+            Kind::Events(events) => events.clock.follow(busy.wire()),
+            Kind::OldStream(stream) => stream.follow(busy.wire()),
+        }
         Body { _busy: Some(busy), ..self }
     }
 }
@@ -61,9 +64,9 @@ pub(crate) struct Events {
     reader: Reader,
     ready: VecDeque<Bytes>,
     ends: bool,
-    keep_alive: Pin<Box<Sleep>>,
-    /// When the connection ends although the stream does not.
-    until: Option<Pin<Box<Sleep>>>,
+    clock: Clock,
+    /// How long the connection may go on although the stream does not end.
+    max_age: Option<Duration>,
     /// Counts the stream as active.
     _active: ActiveGuard,
 }
@@ -77,15 +80,12 @@ impl Events {
             sse::priming_event(&mut priming, id);
             ready.push_back(priming.into());
         }
-        let now = Instant::now();
-        Events {
-            reader,
-            ready,
-            ends: false,
-            keep_alive: Box::pin(sleep_until(now + KEEP_ALIVE)),
-            until: max_age.map(|age| Box::pin(sleep_until(now + age))),
-            _active: active,
-        }
+        Events { reader, ready, ends: false, clock: Clock::default(), max_age, _active: active }
+    }
+
+    /// The same, in the place of a stream that its connection looks after already.
+    pub(super) fn on(self, clock: Clock) -> Self {
+        Events { clock, ..self }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -93,7 +93,7 @@ impl Events {
             if let Poll::Ready(frames) = self.reader.poll_frames(cx) {
                 self.ready.extend(frames.ready);
                 self.ends = frames.ends;
-            } else if self.is_too_old(cx) {
+            } else if self.is_too_old() {
                 let mut retry = Vec::new();
                 sse::retry(&mut retry);
                 self.ready.push_back(retry.into());
@@ -101,21 +101,80 @@ impl Events {
             }
         }
         if let Some(bytes) = self.ready.pop_front() {
-            self.keep_alive.as_mut().reset(Instant::now() + KEEP_ALIVE);
+            if self.ready.is_empty() {
+                self.ready = VecDeque::new(); // a quiet stream holds no room
+            }
+            self.clock.spoke();
             return Poll::Ready(Some(bytes));
         }
         if self.ends {
             return Poll::Ready(None);
         }
-        if self.keep_alive.as_mut().poll(cx).is_ready() {
-            self.keep_alive.as_mut().reset(Instant::now() + KEEP_ALIVE);
+        if let Some(age) = self.max_age {
+            self.clock.wake_after(age);
+        }
+        self.clock.poll_comment(cx)
+    }
+
+    fn is_too_old(&self) -> bool {
+        self.max_age.is_some_and(|age| self.clock.has_passed(age))
+    }
+}
+
+/// The time of a stream, by its connection's clock.
+#[derive(Default)]
+pub(super) struct Clock {
+    wire: Option<Arc<Wire>>,
+    began: Duration,
+    /// When the stream last said something.
+    spoke: Duration,
+}
+
+impl Clock {
+    /// Begins, on that connection.
+    pub(super) fn follow(&mut self, wire: &Arc<Wire>) {
+        let wire = wire.of_stream();
+        self.began = wire.now();
+        self.spoke = self.began;
+        self.wire = Some(wire);
+    }
+
+    /// Another stream begins where this one ends, on the same connection.
+    pub(super) fn handed_on(&self) -> Clock {
+        Clock { wire: self.wire.clone(), began: self.now(), spoke: self.now() }
+    }
+
+    pub(super) fn spoke(&mut self) {
+        self.spoke = self.now();
+    }
+
+    pub(super) fn has_passed(&self, age: Duration) -> bool {
+        self.now().saturating_sub(self.began) >= age
+    }
+
+    /// The stream is polled again when it is of that age.
+    pub(super) fn wake_after(&self, age: Duration) {
+        if let Some(wire) = &self.wire {
+            wire.wake_at(self.began + age);
+        }
+    }
+
+    /// A comment, when nothing else was said for a while; else the stream is polled again in time.
+    pub(super) fn poll_comment(&mut self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
+        let now = self.now();
+        if now.saturating_sub(self.spoke) >= KEEP_ALIVE {
+            self.spoke = now;
             return Poll::Ready(Some(Bytes::from_static(sse::COMMENT)));
+        }
+        if let Some(wire) = &self.wire {
+            wire.watch(cx);
+            wire.wake_at(self.spoke + KEEP_ALIVE);
         }
         Poll::Pending
     }
 
-    fn is_too_old(&mut self, cx: &mut Context<'_>) -> bool {
-        self.until.as_mut().is_some_and(|until| until.as_mut().poll(cx).is_ready())
+    fn now(&self) -> Duration {
+        self.wire.as_ref().map_or(Duration::ZERO, |wire| wire.now())
     }
 }
 

@@ -1,21 +1,23 @@
-//! One connection: which HTTP it speaks, and the timers that hyper does not have.
+//! One connection: which HTTP it speaks, and the deadlines that hyper does not have.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
-use tokio::sync::Notify;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Site;
+use super::body::Body;
 use super::listener::Socket;
-use crate::metrics::Metrics;
-use crate::shutdown::{Phase, Shutdown};
+use super::wire::{Busy, Order, Speaks, Ticker, Wire};
+use crate::metrics::{ActiveGuard, Metrics};
 
 /// How long a client may take to say which HTTP it speaks, and to send a request's head; also how long an HTTP/1.1
 /// connection may be idle.
@@ -26,7 +28,6 @@ const H2_FIRST: Duration = Duration::from_secs(8);
 const LEAVE: Duration = Duration::from_secs(1);
 /// How long an HTTP/2 connection may be idle after its first request.
 const H2_IDLE: Duration = Duration::from_secs(60);
-const H2_LOOK: Duration = Duration::from_millis(500);
 /// What hyper may hold for one connection or stream; everything else waits in the log.
 const BUFFER: usize = 64 << 10;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -38,32 +39,50 @@ pub(crate) struct Bounds {
     pub(crate) max_headers: u32,
 }
 
-/// Serves a connection to its end.
-pub(crate) async fn serve(socket: Socket, site: Site, bounds: Bounds, shutdown: Arc<Shutdown>, metrics: &Metrics) {
-    let accepted = Instant::now();
-    let is_h2 = tokio::select! {
-        first = timeout(HEAD_PATIENCE, speaks_h2(&socket)) => match first {
-            Ok(Some(is_h2)) => is_h2,
-            Ok(None) => return,
-            Err(_) => return metrics.timeout_counted("head"),
-        },
-        // Who has said nothing yet has nothing to finish.
-        () = shutdown.reached(Phase::Closing) => return,
-    };
-    let cut = Arc::new(Notify::new());
-    let busy = Arc::new(());
-    let service = {
-        let (cut, busy) = (Arc::clone(&cut), Arc::clone(&busy));
-        service_fn(move |request| {
-            let (site, busy) = (site.clone(), Arc::clone(&busy));
-            // On HTTP/2 one client's other streams live on the same connection.
-            let cut = (!is_h2).then(|| Arc::clone(&cut));
-            // Boxed: hyper keeps room for this future as long as the connection, which mostly waits.
-            Box::pin(async move { site.respond(request, cut).await.map(|response| response.map(|body| body.holding(busy))) })
-        })
-    };
-    let io = TokioIo::new(socket);
-    if is_h2 {
+/// What all connections of a listener share.
+pub(crate) struct Shared {
+    pub(crate) site: Site,
+    pub(crate) bounds: Bounds,
+    pub(crate) ticker: Arc<Ticker>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// A connection being served; ends when it ends, is cut, is idle for too long, or the gateway stops.
+pub(crate) struct Serving {
+    stage: Stage,
+    wire: Arc<Wire>,
+    shared: Arc<Shared>,
+    /// It was told to leave.
+    leaves: bool,
+    _place: (OwnedSemaphorePermit, ActiveGuard),
+}
+
+#[allow(clippy::large_enum_variant)] // nearly every connection is HTTP/1.1
+enum Stage {
+    /// Its first bytes are not there, or do not say enough.
+    Greeting(Option<Socket>),
+    Http1(http1::Connection<TokioIo<Socket>, Requests>),
+    /// Boxed: most connections are not of this kind, and would keep its room.
+    Http2(Box<http2::Connection<TokioIo<Socket>, Requests, TokioExecutor>>),
+}
+
+impl Serving {
+    pub(crate) fn new(mut socket: Socket, shared: Arc<Shared>, place: (OwnedSemaphorePermit, ActiveGuard)) -> Serving {
+        let wire = shared.ticker.wire(Speaks::Unknown);
+        socket.wire = Some(Arc::clone(&wire));
+        Serving { stage: Stage::Greeting(Some(socket)), wire, shared, leaves: false, _place: place }
+    }
+
+    fn http1(&self, socket: Socket) -> Stage {
+        self.wire.be(Speaks::Http1);
+        let mut builder = http1::Builder::new();
+        builder.header_read_timeout(None).max_buf_size(BUFFER);
+        Stage::Http1(builder.serve_connection(TokioIo::new(socket), self.requests()))
+    }
+
+    fn http2(&self, socket: Socket) -> Stage {
+        self.wire.be(Speaks::Http2);
+        let bounds = self.shared.bounds;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -72,86 +91,120 @@ pub(crate) async fn serve(socket: Socket, site: Site, bounds: Bounds, shutdown: 
             .max_send_buf_size(BUFFER)
             .keep_alive_interval(Duration::from_secs(15))
             .keep_alive_timeout(Duration::from_secs(20));
-        // Boxed: most connections are not of this kind, and would keep its room.
-        let mut connection = Box::pin(builder.serve_connection(io, service));
-        Box::pin(drive(connection.as_mut(), cut, shutdown, metrics, idle(busy))).await;
-    } else {
-        let mut builder = http1::Builder::new();
-        // What the first bytes took is not given again.
-        let patience = HEAD_PATIENCE.saturating_sub(accepted.elapsed()).max(LEAVE);
-        builder.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(BUFFER);
-        let connection = pin!(builder.serve_connection(io, service));
-        drive(connection, cut, shutdown, metrics, std::future::pending()).await;
+        Stage::Http2(Box::new(builder.serve_connection(TokioIo::new(socket), self.requests())))
+    }
+
+    fn requests(&self) -> Requests {
+        Requests { shared: Arc::clone(&self.shared), wire: Arc::clone(&self.wire) }
     }
 }
 
-/// Runs a connection until it ends, is cut, is idle for too long, or the gateway stops.
-async fn drive<C>(
-    mut connection: Pin<&mut C>,
-    cut: Arc<Notify>,
-    shutdown: Arc<Shutdown>,
-    metrics: &Metrics,
-    idle: impl Future<Output = ()>,
-) where
-    C: GracefulConnection<Error = hyper::Error>,
-{
-    let ending = tokio::select! {
-        ended = connection.as_mut() => {
-            if ended.is_err_and(|error| error.is_timeout()) {
+impl Future for Serving {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let serving = &mut *self;
+        serving.wire.watch(cx);
+        let order = serving.wire.order();
+        if order == Order::Cut {
+            return Poll::Ready(());
+        }
+        let leaves_now = order == Order::Leave && !std::mem::replace(&mut serving.leaves, order == Order::Leave);
+        if let Stage::Greeting(socket) = &mut serving.stage {
+            // Who has said nothing yet has nothing to finish.
+            if serving.leaves {
+                return Poll::Ready(());
+            }
+            let Some(is_h2) = ready!(socket.as_ref().map_or(Poll::Ready(None), |socket| speaks_h2(socket, &serving.wire, cx)))
+            else {
+                return Poll::Ready(());
+            };
+            if let Some(socket) = socket.take() {
+                serving.stage = if is_h2 { serving.http2(socket) } else { serving.http1(socket) };
+            }
+        }
+        match &mut serving.stage {
+            Stage::Greeting(_) => Poll::Ready(()),
+            Stage::Http1(connection) => {
+                let mut connection = Pin::new(connection);
+                if leaves_now {
+                    connection.as_mut().graceful_shutdown();
+                }
+                connection.poll(cx).map(drop)
+            }
+            Stage::Http2(connection) => {
+                let mut connection = Pin::new(&mut **connection);
+                if leaves_now {
+                    connection.as_mut().graceful_shutdown();
+                }
+                connection.poll(cx).map(drop)
+            }
+        }
+    }
+}
+
+/// What answers the requests of one connection.
+struct Requests {
+    shared: Arc<Shared>,
+    wire: Arc<Wire>,
+}
+
+impl Service<Request<Incoming>> for Requests {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    /// Boxed: hyper keeps room for it as long as the connection, which mostly waits.
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Self::Error>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (shared, busy) = (Arc::clone(&self.shared), Busy::new(&self.wire));
+        Box::pin(async move {
+            // On HTTP/2 one client's other streams live on the same connection.
+            let is_h1 = busy.wire().speaks() == Speaks::Http1;
+            let cut = is_h1.then(|| Arc::clone(busy.wire()) as _);
+            let response = shared.site.respond(request, cut).await?;
+            Ok(response.map(|body| body.holding(busy)))
+        })
+    }
+}
+
+/// Tells a connection to end that has been idle for too long.
+pub(crate) fn look(metrics: &Metrics, wire: &Wire, since: Duration) {
+    if wire.is_busy() {
+        return;
+    }
+    match wire.speaks() {
+        Speaks::Unknown | Speaks::Http1 => {
+            if since >= HEAD_PATIENCE && wire.tell(Order::Cut) {
                 metrics.timeout_counted("head");
             }
-            return;
         }
-        () = cut.notified() => return,
-        () = shutdown.reached(Phase::Closing) => true,
-        () = idle => {
-            metrics.timeout_counted("idle_connection");
-            false
+        Speaks::Http2 => {
+            let patience = if wire.has_asked() { H2_IDLE } else { H2_FIRST };
+            if since >= patience && wire.tell(Order::Leave) {
+                metrics.timeout_counted("idle_connection");
+            }
+            // An idle client that does not even take its leave.
+            if since >= patience + LEAVE {
+                wire.tell(Order::Cut);
+            }
         }
-    };
-    connection.as_mut().graceful_shutdown();
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        () = cut.notified() => {}
-        () = shutdown.reached(Phase::Cut) => {}
-        // An idle client that does not even take its leave.
-        () = sleep(LEAVE), if !ending => {}
-    }
-}
-
-/// Ends when no request has been in hand for a while: hyper's own pings only ask whether the client is alive.
-async fn idle(busy: Arc<()>) {
-    // One for this future, one for the service.
-    const NOBODY: usize = 2;
-    let mut look = interval(H2_LOOK);
-    let mut since = Instant::now();
-    let mut patience = H2_FIRST;
-    loop {
-        look.tick().await;
-        if Arc::strong_count(&busy) > NOBODY {
-            since = Instant::now();
-            patience = H2_IDLE;
-        } else if since.elapsed() >= patience {
-            return;
-        }
+        Speaks::Stream => {}
     }
 }
 
 /// Looks at the first bytes without taking them; `None` if the client went away.
-async fn speaks_h2(socket: &Socket) -> Option<bool> {
+fn speaks_h2(socket: &Socket, wire: &Wire, cx: &mut Context<'_>) -> Poll<Option<bool>> {
     let mut first = [0; PREFACE.len()];
-    let mut pause = Duration::from_millis(5);
-    loop {
-        let count = socket.peek(&mut first).await.ok().filter(|count| *count > 0)?;
-        if first[..count] != PREFACE[..count] {
-            return Some(false);
-        }
-        if count == PREFACE.len() {
-            return Some(true);
-        }
-        // The bytes that are there stay readable: waiting for more of them needs a timer, which slows down so that many
-        // half prefaces cost little.
-        sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(500));
+    let Some(count) = ready!(socket.poll_peek(cx, &mut first)).ok().filter(|count| *count > 0) else {
+        return Poll::Ready(None);
+    };
+    if first[..count] != PREFACE[..count] {
+        return Poll::Ready(Some(false));
     }
+    if count == PREFACE.len() {
+        return Poll::Ready(Some(true));
+    }
+    // The bytes that are there stay readable: only the clock can wake whoever waits for more of them.
+    wire.wake_at(wire.now());
+    Poll::Pending
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::Response as HttpResponse;
-use tokio::sync::Notify;
 
 use super::Http;
 use super::body::{Body, Events};
@@ -11,12 +10,13 @@ use super::refusal::Refusal;
 use super::reply;
 use crate::link::cursor::{self, From, NoCursor};
 use crate::link::reader::Reader;
+use crate::link::stream::Cut;
 use crate::protocol::revision::Revision;
 use crate::protocol::sse::{self, EventId, StreamId};
 use crate::session::Session;
 
 /// What the session says that belongs to no request. One reader at a time.
-pub(crate) fn listen(http: &Http, session: &Arc<Session>, cut: Option<Arc<Notify>>) -> Result<HttpResponse<Body>, Refusal> {
+pub(crate) fn listen(http: &Http, session: &Arc<Session>, cut: Option<Cut>) -> Result<HttpResponse<Body>, Refusal> {
     if http.shutdown.is_draining() {
         return Err(Refusal::Draining);
     }
@@ -26,12 +26,7 @@ pub(crate) fn listen(http: &Http, session: &Arc<Session>, cut: Option<Arc<Notify
 }
 
 /// 2025-11-25, Resumability and Redelivery, 2: the events after that one, of that stream only, then what comes live.
-pub(crate) fn resume(
-    http: &Http,
-    session: &Arc<Session>,
-    id: EventId,
-    cut: Option<Arc<Notify>>,
-) -> Result<HttpResponse<Body>, Refusal> {
+pub(crate) fn resume(http: &Http, session: &Arc<Session>, id: EventId, cut: Option<Cut>) -> Result<HttpResponse<Body>, Refusal> {
     if http.shutdown.is_draining() && id.stream == StreamId::GET {
         return Err(Refusal::Draining);
     }

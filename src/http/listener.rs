@@ -5,9 +5,10 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::fd::AsFd as _;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -16,10 +17,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
-use super::Site;
-use super::connection::{self, Bounds};
+use super::connection::{Serving, Shared};
+use super::wire::Wire;
 use crate::config::Listen;
-use crate::metrics::{ActiveGuard, Metrics};
+use crate::metrics::ActiveGuard;
 use crate::shutdown::{Phase, Shutdown};
 
 /// A peer that acknowledges nothing for this long is gone.
@@ -36,7 +37,13 @@ pub(crate) enum Listener {
 }
 
 /// An accepted connection.
-pub(crate) enum Socket {
+pub(crate) struct Socket {
+    stream: Stream,
+    /// Is told of what is written.
+    pub(super) wire: Option<Arc<Wire>>,
+}
+
+enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -74,9 +81,9 @@ impl Listener {
                 let socket = socket2::SockRef::from(&stream);
                 socket.set_tcp_nodelay(true)?;
                 socket.set_tcp_user_timeout(Some(PEER_TIMEOUT))?;
-                Ok(Socket::Tcp(stream))
+                Ok(Socket::new(Stream::Tcp(stream)))
             }
-            Listener::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Socket::Unix(stream)),
+            Listener::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Socket::new(Stream::Unix(stream))),
         }
     }
 }
@@ -91,10 +98,8 @@ impl Drop for Listener {
 
 /// What an accept loop needs beside its listener.
 pub(crate) struct Accepting {
-    pub(crate) site: Site,
-    pub(crate) bounds: Bounds,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) connections: Arc<Semaphore>,
-    pub(crate) metrics: Arc<Metrics>,
     pub(crate) shutdown: Arc<Shutdown>,
     /// The loop ends when this is reached.
     pub(crate) until: Phase,
@@ -112,7 +117,7 @@ pub(crate) async fn accept(listener: Listener, accepting: Accepting) {
             Ok(socket) => spawn(socket, &accepting),
             Err(error) => {
                 let (label, is_ours) = errno(&error);
-                accepting.metrics.accept_error_counted(label);
+                accepting.shared.metrics.accept_error_counted(label);
                 if is_ours {
                     if warned.is_none_or(|at| at.elapsed() >= Duration::from_secs(10)) {
                         warn!(%error, "cannot accept connections; waiting for descriptors or memory");
@@ -127,19 +132,14 @@ pub(crate) async fn accept(listener: Listener, accepting: Accepting) {
 
 fn spawn(socket: Socket, accepting: &Accepting) {
     let Ok(permit) = Arc::clone(&accepting.connections).try_acquire_owned() else {
-        accepting.metrics.rejection_counted("too_many_connections");
+        accepting.shared.metrics.rejection_counted("too_many_connections");
         debug!("too many connections");
         socket.say(FULL);
         return;
     };
-    let active = ActiveGuard::new(accepting.metrics.connections_active.clone());
-    let (site, bounds, shutdown) = (accepting.site.clone(), accepting.bounds, Arc::clone(&accepting.shutdown));
-    let metrics = Arc::clone(&accepting.metrics);
+    let active = ActiveGuard::new(accepting.shared.metrics.connections_active.clone());
     // Ends with its connection, at the latest when the gateway stops; its permit is what is waited for.
-    drop(tokio::spawn(async move {
-        connection::serve(socket, site, bounds, shutdown, &metrics).await;
-        drop((permit, active));
-    }));
+    drop(tokio::spawn(Serving::new(socket, Arc::clone(&accepting.shared), (permit, active))));
 }
 
 /// A metric's label, and whether the fault is on our side (the other side's need no pause).
@@ -155,61 +155,76 @@ fn errno(error: &io::Error) -> (&'static str, bool) {
 }
 
 impl Socket {
+    fn new(stream: Stream) -> Socket {
+        Socket { stream, wire: None }
+    }
+
     /// The bytes that have come, without taking them; waits for the first.
-    pub(crate) async fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn poll_peek(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             let mut look = |fd: rustix::fd::BorrowedFd<'_>| {
                 let (count, _) = rustix::net::recv(fd, &mut *into, RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
                 Ok(count)
             };
-            let seen = match self {
-                Socket::Tcp(stream) => {
-                    stream.readable().await?;
-                    stream.try_io(Interest::READABLE, || look(rustix::fd::AsFd::as_fd(stream)))
+            let seen = match &self.stream {
+                Stream::Tcp(stream) => {
+                    ready!(stream.poll_read_ready(cx))?;
+                    stream.try_io(Interest::READABLE, || look(stream.as_fd()))
                 }
-                Socket::Unix(stream) => {
-                    stream.readable().await?;
-                    stream.try_io(Interest::READABLE, || look(rustix::fd::AsFd::as_fd(stream)))
+                Stream::Unix(stream) => {
+                    ready!(stream.poll_read_ready(cx))?;
+                    stream.try_io(Interest::READABLE, || look(stream.as_fd()))
                 }
             };
             match seen {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                seen => return seen,
+                seen => return Poll::Ready(seen),
             }
         }
     }
 
+    fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let (Poll::Ready(Ok(_)), Some(wire)) = (&outcome, &self.wire) {
+            wire.wrote();
+        }
+        outcome
+    }
+
     /// Says a few bytes, if they can be said at once, and hangs up.
     fn say(self, bytes: &[u8]) {
-        let _ = match &self {
-            Socket::Tcp(stream) => stream.try_write(bytes),
-            Socket::Unix(stream) => stream.try_write(bytes),
+        let _ = match &self.stream {
+            Stream::Tcp(stream) => stream.try_write(bytes),
+            Stream::Unix(stream) => stream.try_write(bytes),
         };
     }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        let socket = self.get_mut();
+        let outcome = match &mut socket.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        };
+        socket.wrote(outcome)
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        let socket = self.get_mut();
+        let outcome = match &mut socket.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        };
+        socket.wrote(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -217,16 +232,16 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Socket::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Socket::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -17,6 +16,7 @@ pub(crate) use self::old_sse::Doors;
 use self::refusal::Refused;
 use crate::config::{Access, Limits, Response as ResponseMode};
 use crate::link::EndReason;
+use crate::link::stream::Cut;
 use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::shutdown::Shutdown;
@@ -34,6 +34,9 @@ mod old_sse;
 mod post;
 mod refusal;
 mod reply;
+pub(crate) mod wire;
+
+pub(crate) use self::connection::{Shared, look};
 
 /// What a connection may cost, by the server's bounds.
 pub(crate) fn connection_bounds(limits: &Limits) -> connection::Bounds {
@@ -65,7 +68,7 @@ pub(crate) enum Site {
 
 impl Site {
     /// Answers one request. `cut` ends its connection, where that serves nobody else.
-    async fn respond<B>(&self, request: Request<B>, cut: Option<Arc<Notify>>) -> Result<Response<Body>, Infallible>
+    async fn respond<B>(&self, request: Request<B>, cut: Option<Cut>) -> Result<Response<Body>, Infallible>
     where
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -78,7 +81,7 @@ impl Site {
 }
 
 impl Http {
-    async fn respond<B>(&self, request: Request<B>, cut: Option<Arc<Notify>>) -> Response<Body>
+    async fn respond<B>(&self, request: Request<B>, cut: Option<Cut>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -105,7 +108,7 @@ impl Http {
         response
     }
 
-    async fn call<B>(&self, request: Request<B>, cut: Option<Arc<Notify>>) -> Result<Response<Body>, Refused>
+    async fn call<B>(&self, request: Request<B>, cut: Option<Cut>) -> Result<Response<Body>, Refused>
     where
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

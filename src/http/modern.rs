@@ -1,14 +1,12 @@
 //! A modern client's request: to a child of either era, and its answer as one JSON body or at the end of an event stream. A
 //! stream that the client closes is a request that it cancels (2026-07-28, Streamable HTTP, Cancellation).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response as HttpResponse, StatusCode};
 use memchr::memmem;
 use serde_json::json;
-use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::{Instrument as _, debug_span};
 
@@ -24,6 +22,7 @@ use crate::bridge::{Asked, Trace, code_of};
 use crate::config::Response;
 use crate::link::NotPosted;
 use crate::link::cursor::First;
+use crate::link::stream::Cut;
 use crate::pool::{NotTaken, Resumed, Taken};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{self, INTERNAL_ERROR, METHOD_NOT_FOUND, MISSING_CAPABILITY};
@@ -50,7 +49,7 @@ enum Went {
 }
 
 /// Answers a modern request.
-pub(crate) async fn ask(http: &Http, modern: &Modern, cut: Option<Arc<Notify>>) -> Result<HttpResponse<Body>, Refused> {
+pub(crate) async fn ask(http: &Http, modern: &Modern, cut: Option<Cut>) -> Result<HttpResponse<Body>, Refused> {
     let text = &modern.posted.text;
     let id = modern.posted.envelope.id.unwrap_or_default();
     let about = |refusal: Refusal| refusal.about(Some(id.of(text)));
@@ -86,7 +85,7 @@ pub(crate) async fn ask(http: &Http, modern: &Modern, cut: Option<Arc<Notify>>) 
     answered.instrument(span).await.map_err(about)
 }
 
-async fn to_modern(http: &Http, asked: &Asked<'_>, fields: &HeaderMap, cut: Option<Arc<Notify>>) -> Result<Went, Refusal> {
+async fn to_modern(http: &Http, asked: &Asked<'_>, fields: &HeaderMap, cut: Option<Cut>) -> Result<Went, Refusal> {
     let pool = &http.server.pool;
     if let Some(answer) = check_tool(http, asked, true, fields).await? {
         return Ok(answer);
@@ -95,7 +94,7 @@ async fn to_modern(http: &Http, asked: &Asked<'_>, fields: &HeaderMap, cut: Opti
     taken.map(Went::Taken).or_else(|why| not_taken(http, asked, why))
 }
 
-async fn to_legacy(http: &Http, asked: &Asked<'_>, fields: &HeaderMap, cut: Option<Arc<Notify>>) -> Result<Went, Refusal> {
+async fn to_legacy(http: &Http, asked: &Asked<'_>, fields: &HeaderMap, cut: Option<Cut>) -> Result<Went, Refusal> {
     let (pool, principal) = (&http.server.pool, Principal::Anonymous);
     let capabilities = capabilities(asked);
     let went = match asked.ask {
@@ -125,7 +124,7 @@ async fn to_legacy(http: &Http, asked: &Asked<'_>, fields: &HeaderMap, cut: Opti
 }
 
 /// A retry: to the call that was parked.
-async fn to_parked(http: &Http, asked: &Asked<'_>, cut: Option<Arc<Notify>>) -> Result<Went, Refusal> {
+async fn to_parked(http: &Http, asked: &Asked<'_>, cut: Option<Cut>) -> Result<Went, Refusal> {
     let state = asked.retried_state().unwrap_or_default();
     match http.server.pool.retry(&Principal::Anonymous, asked, capabilities(asked), state, cut).await {
         Ok(Resumed::Taken(taken)) => Ok(Went::Taken(taken)),

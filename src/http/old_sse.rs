@@ -9,22 +9,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response as HttpResponse, StatusCode};
-use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::sync::mpsc;
 
 use super::Http;
-use super::body::{Body, Events, KEEP_ALIVE};
+use super::body::{Body, Clock, Events};
 use super::post::{not_opened, refused, refuser};
 use super::refusal::{Refusal, Refused};
 use super::reply;
+use super::wire::Wire;
 use crate::link::EndReason;
 use crate::link::cursor::From;
 use crate::link::route::Carries;
+use crate::link::stream::Cut;
 use crate::metrics::Metrics;
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{Envelope, Kind, Method};
 use crate::protocol::revision::Revision;
-use crate::protocol::sse::{self, StreamId};
+use crate::protocol::sse::StreamId;
 use crate::session::{Session, SessionId, Way};
 use crate::shutdown::{Phase, Shutdown};
 
@@ -115,7 +116,7 @@ impl Door {
 }
 
 /// 2024-11-05, Transports, HTTP with SSE: the stream begins with the URI for the client's messages.
-pub(super) fn listen(http: &Http, doors: &Arc<Doors>, cut: Option<Arc<Notify>>) -> Result<HttpResponse<Body>, Refusal> {
+pub(super) fn listen(http: &Http, doors: &Arc<Doors>, cut: Option<Cut>) -> Result<HttpResponse<Body>, Refusal> {
     if http.shutdown.is_draining() {
         return Err(Refusal::Draining);
     }
@@ -131,7 +132,6 @@ pub(super) fn listen(http: &Http, doors: &Arc<Doors>, cut: Option<Arc<Notify>>) 
         open.insert(id, Arc::clone(&door));
     }
     let first = format!("event: endpoint\ndata: {}?sessionId={id}\n\n", doors.messages);
-    let now = Instant::now();
     let shutdown = Arc::clone(&http.shutdown);
     let stream = Stream {
         id,
@@ -142,8 +142,8 @@ pub(super) fn listen(http: &Http, doors: &Arc<Doors>, cut: Option<Arc<Notify>>) 
         events: None,
         cut,
         metrics: Arc::clone(&http.metrics),
-        keep_alive: Box::pin(sleep_until(now + KEEP_ALIVE)),
-        until: Box::pin(sleep_until(now + http.server.limits.initialize_timeout)),
+        clock: Clock::default(),
+        patience: http.server.limits.initialize_timeout,
         stopping: Box::pin(stopping(shutdown)),
     };
     Ok(reply::event_stream(Body::old_stream(stream)))
@@ -235,11 +235,11 @@ pub(super) struct Stream {
     told: mpsc::Receiver<Event>,
     ready: VecDeque<Bytes>,
     events: Option<Events>,
-    cut: Option<Arc<Notify>>,
+    cut: Option<Cut>,
     metrics: Arc<Metrics>,
-    keep_alive: Pin<Box<Sleep>>,
-    /// When it ends if there is no session.
-    until: Pin<Box<Sleep>>,
+    clock: Clock,
+    /// How old it may become while there is no session.
+    patience: Duration,
     stopping: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
 }
 
@@ -247,6 +247,7 @@ impl Stream {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             if let Some(bytes) = self.ready.pop_front() {
+                self.clock.spoke();
                 return Poll::Ready(Some(bytes));
             }
             if let Some(events) = &mut self.events {
@@ -259,35 +260,32 @@ impl Stream {
                         return Poll::Ready(None);
                     };
                     let active = self.metrics.stream_opened("old_sse");
-                    self.events = Some(Events::new(reader.without_ids(), None, None, active));
+                    self.events = Some(Events::new(reader.without_ids(), None, None, active).on(self.clock.handed_on()));
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending if self.is_over(cx) => return Poll::Ready(None),
-                Poll::Pending => {
-                    if self.keep_alive.as_mut().poll(cx).is_pending() {
-                        return Poll::Pending;
-                    }
-                    self.keep_alive.as_mut().reset(Instant::now() + KEEP_ALIVE);
-                    return Poll::Ready(Some(Bytes::from_static(sse::COMMENT)));
-                }
+                Poll::Pending => return self.clock.poll_comment(cx),
             }
         }
     }
 }
 
 impl Stream {
+    /// From now on it has the time of this connection.
+    pub(super) fn follow(&mut self, wire: &Arc<Wire>) {
+        self.clock.follow(wire);
+    }
+
     /// Whether a stream without a session ends: its client does not open one, or the gateway stops.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.until.as_mut().poll(cx).is_ready() {
+        if self.clock.has_passed(self.patience) {
             if self.door.is_new() {
                 return true;
             }
             // Who opens it has a time of its own.
-            self.until.as_mut().reset(Instant::now() + LOOK_AGAIN);
-            if self.until.as_mut().poll(cx).is_ready() {
-                return true;
-            }
+            self.patience += LOOK_AGAIN;
         }
+        self.clock.wake_after(self.patience);
         self.stopping.as_mut().poll(cx).is_ready()
     }
 }

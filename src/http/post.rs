@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response as HttpResponse;
-use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::{Instrument as _, debug_span};
 
@@ -19,6 +18,7 @@ use crate::link::NotPosted;
 use crate::link::cursor::First;
 use crate::link::reader::Reader;
 use crate::link::route::Carries;
+use crate::link::stream::Cut;
 use crate::pool::{NotTaken, Pool};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{self, Envelope, INTERNAL_ERROR, Kind};
@@ -61,7 +61,7 @@ pub(crate) async fn once(
     revision: Revision,
     items: &[(Bytes, Envelope)],
     is_batch: bool,
-    cut: Option<Arc<Notify>>,
+    cut: Option<Cut>,
 ) -> Result<HttpResponse<Body>, Refused> {
     let first = items.iter().find_map(|(text, envelope)| envelope.id.map(|id| id.of(text))).filter(|_| !is_batch);
     if http.shutdown.is_draining() {
@@ -102,7 +102,7 @@ pub(crate) async fn ask(
     http: &Http,
     session: &Arc<Session>,
     posted: &Posted,
-    cut: Option<Arc<Notify>>,
+    cut: Option<Cut>,
 ) -> Result<HttpResponse<Body>, Refused> {
     let id = posted.envelope.id.map(|id| id.of(&posted.text));
     if http.shutdown.is_draining() {
@@ -125,7 +125,7 @@ pub(crate) async fn batch(
     http: &Http,
     session: &Arc<Session>,
     items: &[(Bytes, Envelope)],
-    cut: Option<Arc<Notify>>,
+    cut: Option<Cut>,
 ) -> Result<HttpResponse<Body>, Refused> {
     let has_request = items.iter().any(|(_, envelope)| envelope.kind == Kind::Request);
     if has_request && http.shutdown.is_draining() {

@@ -1,19 +1,18 @@
 //! What a decision under the lock wants done after it: readers woken, connections cut, clocks set, keepers told.
 
-use std::sync::Arc;
 use std::task::Waker;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::route::{Notice, Place};
+use super::stream::Cut;
 
 /// Collected under a lock, carried out after unlocking.
 #[derive(Default)]
 pub(crate) struct Effects {
     first: Option<Waker>,
     wakers: Vec<Waker>,
-    cuts: Vec<Arc<Notify>>,
+    cuts: Vec<Cut>,
     released: Vec<Place>,
     /// When the clock is to be looked at again; the earliest of those that were asked for.
     pub(super) alarm: Option<Instant>,
@@ -29,7 +28,7 @@ impl Effects {
         }
     }
 
-    pub(crate) fn cut(&mut self, connection: Option<Arc<Notify>>) {
+    pub(crate) fn cut(&mut self, connection: Option<Cut>) {
         self.cuts.extend(connection);
     }
 
@@ -43,6 +42,6 @@ impl Effects {
 
     pub(crate) fn run(self) {
         self.first.into_iter().chain(self.wakers).for_each(Waker::wake);
-        self.cuts.iter().for_each(|cut| cut.notify_one());
+        self.cuts.iter().for_each(|cut| cut.cut());
     }
 }

@@ -7,13 +7,12 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::streams::Streams;
 use super::cursor::{Cursor, First, From, Next, NoCursor, gone, missing};
 use super::effects::Effects;
-use super::stream::{Delivery, EventKind, Reader, STREAM_COST, Stream, cost_of};
+use super::stream::{Cut, Delivery, EventKind, Reader, STREAM_COST, Stream, cost_of};
 use crate::budget::Budget;
 use crate::metrics::Metrics;
 use crate::protocol::jsonrpc;
@@ -83,7 +82,7 @@ impl Log {
     }
 
     /// Opens the stream of a request and gives its first reader a cursor.
-    pub(crate) fn open(&mut self, client_id: &[u8], cut: Option<Arc<Notify>>, now: Instant) -> Cursor {
+    pub(crate) fn open(&mut self, client_id: &[u8], cut: Option<Cut>, now: Instant) -> Cursor {
         let stream = StreamId(self.next);
         self.next += 1;
         let mut opened = Stream::new(Some(client_id.into()), Delivery::ThisConnection, now);
@@ -140,7 +139,7 @@ impl Log {
         &mut self,
         stream: StreamId,
         from: From,
-        cut: Option<Arc<Notify>>,
+        cut: Option<Cut>,
         now: Instant,
         effects: &mut Effects,
     ) -> Result<Cursor, NoCursor> {

@@ -250,6 +250,11 @@ impl<R: Route> Link<R> {
         self.with(|state, effects| state.end(message, data, Instant::now(), effects));
     }
 
+    /// Whether there is a process that can be told something.
+    pub(crate) fn has_child(&self) -> bool {
+        self.stdin.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     pub(crate) fn close_stdin(&self) {
         self.stdin.lock().unwrap_or_else(PoisonError::into_inner).take();
     }

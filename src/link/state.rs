@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
 use super::cursor::{Cursor, From, NoCursor};
 use super::effects::Effects;
 use super::log::{Kept, Log};
 use super::route::{Route, Routed};
+use super::stream::Cut;
 use super::stream::EventKind;
 use crate::child::outbox::{NotTaken, Outbox};
 use crate::metrics::Metrics;
@@ -56,7 +56,7 @@ impl<R: Route> State<R> {
     pub(crate) fn post_request(
         &mut self,
         client_id: &[u8],
-        cut: Option<Arc<Notify>>,
+        cut: Option<Cut>,
         now: Instant,
         line: impl FnOnce(&mut R, StreamId) -> Vec<u8>,
     ) -> Result<Cursor, NotPosted> {
@@ -79,7 +79,7 @@ impl<R: Route> State<R> {
     pub(crate) fn post_batch(
         &mut self,
         requests: usize,
-        cut: Option<Arc<Notify>>,
+        cut: Option<Cut>,
         now: Instant,
         lines: impl FnOnce(&mut R, StreamId) -> Vec<u8>,
     ) -> Result<Option<Cursor>, NotPosted> {
@@ -137,7 +137,7 @@ impl<R: Route> State<R> {
         &mut self,
         stream: StreamId,
         from: From,
-        cut: Option<Arc<Notify>>,
+        cut: Option<Cut>,
         now: Instant,
         effects: &mut Effects,
     ) -> Result<Cursor, NoCursor> {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// What an event holds; decides what may be given up when space runs out.
@@ -42,6 +41,14 @@ pub(crate) fn cost_of(len: usize) -> usize {
 /// What a kept stream takes of a budget beside its events.
 pub(crate) const STREAM_COST: usize = 320;
 
+/// The connection of a client, which cannot be told anything while it does not read.
+pub(crate) trait Connection: Send + Sync {
+    fn cut(&self);
+}
+
+/// Ends a client's connection.
+pub(crate) type Cut = Arc<dyn Connection>;
+
 /// A client that is connected to a stream.
 pub(crate) struct Reader {
     pub(crate) waker: Option<Waker>,
@@ -52,11 +59,11 @@ pub(crate) struct Reader {
     /// It is to end once it has read what is there.
     pub(crate) released: bool,
     /// Ends its connection; a client that does not read cannot be told otherwise.
-    pub(crate) cut: Option<Arc<Notify>>,
+    pub(crate) cut: Option<Cut>,
 }
 
 impl Reader {
-    pub(crate) fn new(cut: Option<Arc<Notify>>, now: Instant) -> Self {
+    pub(crate) fn new(cut: Option<Cut>, now: Instant) -> Self {
         Reader { waker: None, took: now, stalled: false, released: false, cut }
     }
 }

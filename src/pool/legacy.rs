@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::member::{Key, Member, Own, ask_own};
@@ -19,6 +18,7 @@ use crate::bridge::modern_on_legacy::resend::Step;
 use crate::bridge::ticket::{Kind as TicketKind, Ticket};
 use crate::link::reader::Reader;
 use crate::link::route::Place;
+use crate::link::stream::Cut;
 use crate::link::{Link, NotPosted};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::Kind;
@@ -57,7 +57,7 @@ impl Pool {
         principal: &Principal,
         asked: &Asked<'_>,
         capabilities: &[u8],
-        cut: Option<Arc<Notify>>,
+        cut: Option<Cut>,
     ) -> Result<Taken, NotTaken> {
         let key = Key { principal: principal.clone(), capabilities: Capabilities::of(capabilities) };
         let declared = Declared::of(capabilities);
@@ -106,7 +106,7 @@ impl Pool {
         asked: &Asked<'_>,
         capabilities: &[u8],
         state: &[u8],
-        cut: Option<Arc<Notify>>,
+        cut: Option<Cut>,
     ) -> Result<Resumed, NotTaken> {
         let ticket = self.open_ticket(principal, asked, state).ok_or(NotTaken::BadState)?;
         if ticket.replica != self.seal.replica() || ticket.kind == TicketKind::Pass {
@@ -128,7 +128,7 @@ impl Pool {
         ticket: &Ticket,
         member: &Arc<Member<ModernOnLegacy>>,
         declared: Declared,
-        cut: Option<Arc<Notify>>,
+        cut: Option<Cut>,
     ) -> Result<Taken, NotTaken> {
         let check = |router: &ModernOnLegacy| router.check_retry(ticket.lease, ticket.round, asked).map_err(not_resumed);
         check(&member.link.lock().router)?;
@@ -161,7 +161,7 @@ impl Pool {
         ticket: &Ticket,
         member: &Arc<Member<ModernOnLegacy>>,
         capabilities: &[u8],
-        cut: Option<Arc<Notify>>,
+        cut: Option<Cut>,
     ) -> Result<Resumed, NotTaken> {
         let step = member.link.lock().router.resume_resend(ticket.lease, ticket.round, asked).map_err(not_resumed)?;
         let ids = match step {
@@ -223,7 +223,7 @@ impl Pool {
         }
     }
 
-    async fn send_leased(&self, leased: Leased, asked: &Asked<'_>, cut: Option<Arc<Notify>>) -> Result<Taken, NotTaken> {
+    async fn send_leased(&self, leased: Leased, asked: &Asked<'_>, cut: Option<Cut>) -> Result<Taken, NotTaken> {
         self.set_level(&leased.member, asked).await;
         let cursor = leased.member.link.with(|state, effects| {
             let now = Instant::now();

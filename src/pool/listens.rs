@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
@@ -26,6 +26,7 @@ use crate::link::cursor::Cursor;
 use crate::link::effects::Effects;
 use crate::link::log::Log;
 use crate::link::reader::{Reader, Source};
+use crate::link::stream::Cut;
 use crate::link::stream::EventKind;
 use crate::metrics::Metrics;
 use crate::principal::Principal;
@@ -219,7 +220,7 @@ impl Pool {
         asked: &Asked<'_>,
         capabilities: &[u8],
         filter: Filter,
-        cut: Option<Arc<Notify>>,
+        cut: Option<Cut>,
     ) -> Result<Taken, NotTaken> {
         let hub = Arc::clone(&self.holdings(principal).hub);
         if hub.len() >= hub.max_listens {

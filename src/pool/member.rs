@@ -61,7 +61,7 @@ pub(crate) struct Member<R> {
     pub(crate) key: Key,
     pub(crate) link: Arc<Link<R>>,
     /// What the child said of itself when it started.
-    pub(crate) facts: Facts,
+    pub(crate) facts: Arc<Facts>,
     /// Takes no more calls, and ends when it has none.
     retired: AtomicBool,
     /// Subscriptions that hear of its resources.
@@ -88,7 +88,7 @@ pub(crate) enum Own {
 }
 
 impl<R: Bridge> Member<R> {
-    pub(super) fn new(slot: u64, key: Key, link: Arc<Link<R>>, facts: Facts) -> Self {
+    pub(super) fn new(slot: u64, key: Key, link: Arc<Link<R>>, facts: Arc<Facts>) -> Self {
         Member {
             slot,
             key,

@@ -48,7 +48,7 @@ pub(crate) use self::shared::{Seated, Standing};
 /// How long a call waits for a child of its own.
 const QUEUE: Duration = Duration::from_secs(10);
 /// How long an ended child's place is waited for.
-const RECLAIM: Duration = Duration::from_secs(6);
+pub(crate) const RECLAIM: Duration = Duration::from_secs(6);
 /// A child beside the home child of its key ends after so long without work.
 const EXTRA_IDLE: Duration = Duration::from_secs(60);
 /// How many calls that were lost with their child are remembered.
@@ -95,7 +95,7 @@ pub(crate) struct Pool {
     holdings: Mutex<HashMap<Principal, Arc<Holdings>>>,
     tools: Tools,
     /// What the server says of itself to legacy clients.
-    facts: RwLock<Option<Facts>>,
+    facts: RwLock<Option<Arc<Facts>>>,
     /// Only modern clients are served: a spare may be asked modern things.
     pub(crate) is_modern_only: AtomicBool,
     slots: AtomicU64,
@@ -210,7 +210,7 @@ impl Pool {
     }
 
     /// What a legacy server says of itself; from the child that was initialised last.
-    pub(crate) async fn legacy_facts(&self) -> Result<Facts, NoChild> {
+    pub(crate) async fn legacy_facts(&self) -> Result<Arc<Facts>, NoChild> {
         if let Some(facts) = self.known_facts() {
             return Ok(facts);
         }
@@ -240,7 +240,7 @@ impl Pool {
     }
 
     /// What a modern server says of itself.
-    pub(crate) async fn modern_facts(&self, principal: &Principal) -> Result<Facts, NoChild> {
+    pub(crate) async fn modern_facts(&self, principal: &Principal) -> Result<Arc<Facts>, NoChild> {
         let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
         Ok(self.modern_home(&key).await?.facts.clone())
     }
@@ -299,7 +299,7 @@ impl Pool {
         }
         let holdings: Vec<Arc<Holdings>> = self.lock_holdings().values().cloned().collect();
         let facts = self.known_facts();
-        holdings.iter().for_each(|own| own.hub.end_all(facts.as_ref()));
+        holdings.iter().for_each(|own| own.hub.end_all(facts.as_deref()));
     }
 
     pub(crate) fn end_all(&self) {
@@ -322,7 +322,7 @@ impl Pool {
         let _ = timeout(RECLAIM, self.starter.children.acquire_many(room)).await;
     }
 
-    fn known_facts(&self) -> Option<Facts> {
+    fn known_facts(&self) -> Option<Arc<Facts>> {
         self.facts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::member::tell_client_line;
@@ -16,6 +15,7 @@ use crate::bridge::modern_on_modern::ModernOnModern;
 use crate::bridge::ticket::{Kind as TicketKind, Ticket};
 use crate::link::NotPosted;
 use crate::link::reader::Reader;
+use crate::link::stream::Cut;
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::Kind;
 use crate::protocol::object;
@@ -78,12 +78,7 @@ impl Drop for Starting<'_> {
 
 impl Pool {
     /// Sends a call to a modern child.
-    pub(crate) async fn ask_modern(
-        &self,
-        principal: &Principal,
-        asked: &Asked<'_>,
-        cut: Option<Arc<Notify>>,
-    ) -> Result<Taken, NotTaken> {
+    pub(crate) async fn ask_modern(&self, principal: &Principal, asked: &Asked<'_>, cut: Option<Cut>) -> Result<Taken, NotTaken> {
         let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
         let ticket = match asked.retried_state() {
             Some(state) => Some(self.open_ticket(principal, asked, state).ok_or(NotTaken::BadState)?),

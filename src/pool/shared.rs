@@ -34,7 +34,7 @@ pub(crate) struct Standing {
 
 impl Pool {
     /// What the shared legacy server says of itself.
-    pub(crate) async fn shared_facts(&self, principal: &Principal) -> Result<Facts, NoChild> {
+    pub(crate) async fn shared_facts(&self, principal: &Principal) -> Result<Arc<Facts>, NoChild> {
         Ok(self.shared_home(principal).await?.facts.clone())
     }
 

@@ -36,8 +36,8 @@ impl Pool {
         let router = ModernOnLegacy::new(&key.capabilities, self.sealer(slot, &key.principal), self.patience());
         let link = self.link(router, child, own, slot, &key.principal);
         let opening = Opening(Some(Arc::clone(&link)));
-        let facts = self.initialize(&link, &key, |router, facts| router.learn(facts.clone())).await?;
-        *self.facts.write().unwrap_or_else(PoisonError::into_inner) = Some(facts.clone());
+        let facts = self.initialize(&link, &key, |router, facts| router.learn(Arc::clone(facts))).await?;
+        *self.facts.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&facts));
         let member = self.is_up(slot, key, &link, facts, began, &self.legacy);
         info!(slot, "a server process for modern clients is initialised");
         opening.done();
@@ -68,8 +68,8 @@ impl Pool {
         &self,
         link: &Arc<Link<R>>,
         key: &Key,
-        learn: impl FnOnce(&mut R, &Facts),
-    ) -> Result<Facts, NoChild> {
+        learn: impl FnOnce(&mut R, &Arc<Facts>),
+    ) -> Result<Arc<Facts>, NoChild> {
         let params = discover::initialize_params(key.capabilities.as_bytes());
         let result = match self.hand_shake(link, "initialize", &params).await {
             Own::Result(result) => result,
@@ -83,7 +83,7 @@ impl Pool {
                 shown(&result)
             )));
         }
-        let facts = Facts::of(&result);
+        let facts = Arc::new(Facts::of(&result));
         link.with(|state, _| learn(&mut state.router, &facts));
         if tell_own(link, r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).is_err() {
             return Err(self.failed("it ended after initialize"));
@@ -97,7 +97,7 @@ impl Pool {
         slot: u64,
         key: Key,
         link: &Arc<Link<R>>,
-        facts: Facts,
+        facts: Arc<Facts>,
         began: Instant,
         shelf: &Shelf<R>,
     ) -> Arc<Member<R>> {
@@ -119,8 +119,8 @@ impl Pool {
         let opening = Opening(Some(Arc::clone(&link)));
         let params = discover::own_params(b"{}", "");
         let facts = match self.hand_shake(&link, "server/discover", &params).await {
-            Own::Result(result) if discover::is_mutual(&result) => Facts::of(&result),
-            Own::Error(error) if discover::is_mutual_error(&error) => Facts::default(),
+            Own::Result(result) if discover::is_mutual(&result) => Arc::new(Facts::of(&result)),
+            Own::Error(error) if discover::is_mutual_error(&error) => Arc::default(),
             Own::Result(other) | Own::Error(other) => {
                 return Err(NoChild::OtherEra(format!("it refused server/discover: {}", shown(&other))));
             }

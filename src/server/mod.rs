@@ -21,7 +21,7 @@ use crate::link::route::Carries;
 use crate::memory::Gate;
 use crate::metrics::Metrics;
 use crate::pool::starter::{Shortage, Starter};
-use crate::pool::{Pool, spares};
+use crate::pool::{Pool, RECLAIM, spares};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::revision::Revision;
@@ -130,36 +130,51 @@ impl Server {
         carries: Carries,
         principal: Principal,
     ) -> Result<(Arc<Session>, Reader), NotOpened> {
-        let permit = self.place().await?;
+        let free = Arc::clone(&self.sessions).try_acquire_owned().ok();
+        if free.is_none() && self.at_session_cap == AtSessionCap::Refuse {
+            return Err(NotOpened::TooManySessions);
+        }
         if self.starter.gate.is_shut(Instant::now()) {
             return Err(NotOpened::Short(Shortage::Memory));
         }
         let era = self.era().await?;
-        if era.is_legacy && !self.shares_children {
+        let has_own = era.is_legacy && !self.shares_children;
+        if let Some(wait) = self.starter.wait().filter(|_| has_own) {
+            return Err(NotOpened::Short(Shortage::BackingOff(wait)));
+        }
+        if has_own {
+            let permit = self.place(free, true).await?;
             self.open_own(text, envelope, carries, principal, permit).await
         } else {
-            self.open_shared(text, envelope, carries, principal, era.is_legacy, permit).await
+            self.open_shared(text, envelope, carries, principal, era.is_legacy, free).await
         }
     }
 
-    /// A place among the sessions; perhaps that of one that nobody uses.
-    async fn place(&self) -> Result<OwnedSemaphorePermit, NotOpened> {
-        if let Ok(permit) = Arc::clone(&self.sessions).try_acquire_owned() {
-            return Ok(permit);
+    /// A place among the sessions: one that is free, else that of a session that nobody uses. Asked for last: nobody's session
+    /// ends for one that is not opened. `with_child` says that a place among the children is needed too.
+    async fn place(&self, free: Option<OwnedSemaphorePermit>, with_child: bool) -> Result<OwnedSemaphorePermit, NotOpened> {
+        if let Some(free) = free {
+            return Ok(free);
         }
-        if self.at_session_cap == AtSessionCap::Refuse || !self.evict_one() {
+        let needs_child = with_child && !self.starter.has_room() && !self.pool.reclaim();
+        if !self.evict_one(needs_child) {
             return Err(NotOpened::TooManySessions);
         }
-        match timeout(EVICTION, Arc::clone(&self.sessions).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(NotOpened::TooManySessions),
+        let Ok(Ok(permit)) = timeout(EVICTION, Arc::clone(&self.sessions).acquire_owned()).await else {
+            return Err(NotOpened::TooManySessions);
+        };
+        if needs_child {
+            // Its child ends after it; whether there is room now is seen by whoever starts one.
+            let _ = timeout(RECLAIM, self.starter.children.acquire()).await;
         }
+        Ok(permit)
     }
 
-    /// Ends the session that has been idle for longest. Says whether there was one.
-    fn evict_one(&self) -> bool {
+    /// Ends the session that has been idle for longest, of those with a child running if `has_child`. Says whether there was one.
+    fn evict_one(&self, has_child: bool) -> bool {
         let now = Instant::now();
-        let idle = self.registry.all().into_iter().filter(|session| !session.has_ended());
+        let may_end = |session: &Arc<Session>| !session.has_ended() && (!has_child || session.has_child());
+        let idle = self.registry.all().into_iter().filter(may_end);
         let idle = idle.map(|session| (session.idle_for(now), session)).filter(|(idle, _)| *idle >= EVICTABLE);
         let Some((_, session)) = idle.max_by_key(|(idle, _)| *idle) else { return false };
         session.end(EndReason::Evicted);

@@ -110,9 +110,10 @@ impl Server {
         carries: Carries,
         principal: Principal,
         is_legacy: bool,
-        permit: OwnedSemaphorePermit,
+        free: Option<OwnedSemaphorePermit>,
     ) -> Result<(Arc<Session>, Reader), NotOpened> {
         let Hello { speaker, backend, facts, result } = self.hello(text, envelope, &principal, is_legacy, true).await?;
+        let permit = self.place(free, false).await?;
         let revision = speaker.revision;
         let (id, bridged) = self.bridged(&principal, speaker, backend, facts, true).map_err(|error| self.no_random(&error))?;
         let client_id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
@@ -121,9 +122,7 @@ impl Server {
         let session = Arc::new(Session::new(id, principal, Behind::Shared(Arc::clone(&bridged))));
         self.opened(&session, Some(revision));
         let (server, kept) = (Arc::clone(self), Arc::clone(&session));
-        let keeping = bridged.keep(move |reason| server.closed(&kept, reason, permit));
-        // Ends with the session.
-        drop(tokio::spawn(keeping));
+        bridged.forgotten_by(Box::new(move |reason| server.closed(&kept, reason, permit)));
         Ok((session, reader))
     }
 
@@ -143,7 +142,7 @@ impl Server {
         let era = self.era().await?;
         let (backend, facts) = self.backend(&principal, era.is_legacy).await?;
         let speaker = Speaker::unknown(revision);
-        let facts = facts.for_stateless();
+        let facts = Arc::new(facts.for_stateless());
         let (id, bridged) = self.bridged(&principal, speaker, backend, facts, false).map_err(|error| self.no_random(&error))?;
         let session = Session::nameless(id, principal, Behind::Shared(bridged));
         session.agree_on(Some(revision));
@@ -161,7 +160,7 @@ impl Server {
     ) -> Result<Hello, NotOpened> {
         let mut speaker = Speaker::read(envelope.params.map_or(&b"{}"[..], |params| params.of(text)));
         let (backend, facts) = self.backend(principal, is_legacy).await?;
-        let facts = if hears { facts } else { facts.for_stateless() };
+        let facts = if hears { facts } else { Arc::new(facts.for_stateless()) };
         let (revision, result) = match backend {
             Backend::Legacy(_) => legacy_on_legacy::initialize_result(&facts, speaker.revision),
             Backend::Modern => {
@@ -174,7 +173,7 @@ impl Server {
     }
 
     /// What a session without a child of its own uses, and what that says of itself.
-    async fn backend(self: &Arc<Self>, principal: &Principal, is_legacy: bool) -> Result<(Backend, Facts), NotOpened> {
+    async fn backend(self: &Arc<Self>, principal: &Principal, is_legacy: bool) -> Result<(Backend, Arc<Facts>), NotOpened> {
         let facts = match is_legacy {
             true => self.pool.shared_facts(principal).await,
             false => self.pool.modern_facts(principal).await,
@@ -197,7 +196,7 @@ impl Server {
         principal: &Principal,
         speaker: Speaker,
         backend: Backend,
-        facts: Facts,
+        facts: Arc<Facts>,
         hears: bool,
     ) -> Result<(SessionId, Arc<Bridged>), getrandom::Error> {
         let id = SessionId::random()?;
@@ -292,7 +291,7 @@ impl Server {
 struct Hello {
     speaker: Speaker,
     backend: Backend,
-    facts: Facts,
+    facts: Arc<Facts>,
     result: Vec<u8>,
 }
 

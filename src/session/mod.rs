@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub(crate) use self::bridged::{Bridged, Refuse, Way};
@@ -16,6 +15,7 @@ use self::router::Router;
 use crate::link::cursor::{From, NoCursor};
 use crate::link::reader::Reader;
 use crate::link::route::{Carries, Routed};
+use crate::link::stream::Cut;
 use crate::link::stream::EventKind;
 use crate::link::{EndReason, Link, NotPosted, Tick};
 use crate::pool::NotTaken;
@@ -82,7 +82,7 @@ impl Session {
         envelope: &Envelope,
         way: Way,
         carries: Carries,
-        cut: Option<Arc<Notify>>,
+        cut: Option<Cut>,
         refuse: &Refuse,
     ) -> Result<Option<Reader>, NotTaken> {
         match &self.behind {
@@ -102,7 +102,7 @@ impl Session {
         &self,
         items: &[(Bytes, Envelope)],
         carries: Carries,
-        cut: Option<Arc<Notify>>,
+        cut: Option<Cut>,
         refuse: &Refuse,
     ) -> Result<Option<Reader>, NotTaken> {
         match &self.behind {
@@ -130,7 +130,7 @@ impl Session {
     }
 
     /// Reads the GET stream, or an earlier stream again.
-    pub(crate) fn attach(&self, stream: StreamId, from: From, cut: Option<Arc<Notify>>) -> Result<Reader, NoCursor> {
+    pub(crate) fn attach(&self, stream: StreamId, from: From, cut: Option<Cut>) -> Result<Reader, NoCursor> {
         match &self.behind {
             Behind::Own(link) => {
                 let cursor = link.with(|state, effects| state.attach(stream, from, cut, Instant::now(), effects))?;
@@ -203,6 +203,11 @@ impl Session {
         }
     }
 
+    /// Whether a process of its own runs for it.
+    pub(crate) fn has_child(&self) -> bool {
+        matches!(&self.behind, Behind::Own(link) if link.has_child())
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         match &self.behind {
             Behind::Own(link) => link.end_reason().is_some(),
@@ -217,7 +222,7 @@ pub(crate) fn call_own(
     text: &[u8],
     envelope: &Envelope,
     carries: Carries,
-    cut: Option<Arc<Notify>>,
+    cut: Option<Cut>,
 ) -> Result<Reader, NotPosted> {
     let client_id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
     let cursor = link.with(|state, _| {
@@ -242,7 +247,7 @@ fn batch_own(
     link: &Arc<Link<Router>>,
     items: &[(Bytes, Envelope)],
     carries: Carries,
-    cut: Option<Arc<Notify>>,
+    cut: Option<Cut>,
 ) -> Result<Option<Reader>, NotPosted> {
     let requests = items.iter().filter(|(_, envelope)| envelope.kind == Kind::Request).count();
     let now = Instant::now();

@@ -246,13 +246,13 @@ fn vanished() {
     elsewhere.cut();
     let began = Instant::now();
     assert_eq!(watched.listen().0.status, 409, "nobody knows yet");
-    let freed = eventually(48 * SECOND, "its stream is free", || {
+    let freed = eventually(60 * SECOND, "its stream is free", || {
         let (head, events) = watched.listen();
         drop(events);
         (head.status == 200).then(|| began.elapsed())
     });
     eprintln!("the stream of a vanished client was free after {freed:?}");
-    assert!(freed < 47 * SECOND, "{freed:?}");
+    went_off_after(45 * SECOND, freed, "the end of a client that vanished");
     let ended = eventually_true(6 * SECOND, "the sessions end when they are idle", || gateway.children().is_empty());
     eprintln!("and both sessions had ended {ended:?} later");
     drop((clients, elsewhere));

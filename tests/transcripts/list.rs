@@ -511,6 +511,7 @@ transcripts! {
     an_event_id_that_was_never_given_is_refused
     an_event_is_an_id_a_type_and_one_line_of_data
     an_evicted_calls_child_is_ended_after_its_grace
+    an_evicted_sessions_child_makes_room_too
     an_id_is_a_string_or_an_integer
     an_object_from_a_tool_whose_schema_was_wrapped_is_wrapped_too
     an_old_stream_is_ended_for_its_client_to_come_back
@@ -647,6 +648,8 @@ transcripts! {
     names_with_escapes_are_the_same_names
     no_progress_makes_a_call_endless
     no_progress_makes_a_modern_call_endless
+    no_session_ends_for_one_that_is_not_opened
+    no_session_ends_for_one_whose_shared_child_does_not_start
     no_state_is_added_to_a_modern_childs_questions
     nothing_is_served_beside_the_endpoint
     nothing_modern_is_said_over_http_with_sse

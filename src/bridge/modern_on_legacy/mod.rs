@@ -3,6 +3,7 @@
 //! call's life, `questions` and `messages` are the shapes.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -70,7 +71,7 @@ pub(crate) struct ModernOnLegacy {
     completed: VecDeque<String>,
     /// What the child was told last.
     level: Option<Level>,
-    facts: Facts,
+    facts: Arc<Facts>,
     declared: Declared,
     sealer: Sealer,
     patience: Patience,
@@ -88,7 +89,7 @@ impl ModernOnLegacy {
             resends: VecDeque::new(),
             completed: VecDeque::new(),
             level: None,
-            facts: Facts::default(),
+            facts: Arc::default(),
             declared: Declared::of(capabilities.as_bytes()),
             sealer,
             patience,
@@ -96,7 +97,7 @@ impl ModernOnLegacy {
     }
 
     /// What the child said of itself.
-    pub(crate) fn learn(&mut self, facts: Facts) {
+    pub(crate) fn learn(&mut self, facts: Arc<Facts>) {
         self.facts = facts;
     }
 

@@ -171,7 +171,7 @@ impl Bench {
         let principal = Principal::Anonymous.tag();
         let sealer = Sealer { seal: Arc::clone(&seal), context: NAME, slot: SLOT, principal };
         let mut router = ModernOnLegacy::new(&Capabilities::of(capabilities.as_bytes()), sealer, PATIENCE);
-        router.learn(Facts::of(FACTS));
+        router.learn(Facts::of(FACTS).into());
         let (budget, now) = (Arc::new(Budget::new(1 << 30)), Instant::now());
         let log = Log::shared(1 << 20, budget, Arc::new(Metrics::new()), now);
         Bench { router, seal, now, places: Arc::new(Semaphore::new(PLACES)), log }

@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 
 use super::*;
+use crate::link::stream::Connection;
 
 mod model;
 mod properties;
@@ -216,10 +217,17 @@ fn an_answer_that_fits_nowhere_becomes_an_error_that_names_the_limit() {
     );
 }
 
+/// A connection that nobody serves.
+struct Gone;
+
+impl Connection for Gone {
+    fn cut(&self) {}
+}
+
 #[test]
 fn a_reader_that_takes_nothing_is_cut_and_may_resume() {
     let (mut log, _) = log(1 << 20, 1 << 20);
-    let cut = Arc::new(Notify::new());
+    let cut: Cut = Arc::new(Gone);
     let cursor = log.open(b"1", Some(Arc::clone(&cut)), Instant::now());
     log.commit(cursor.stream);
     note(&mut log, cursor.stream, &"x".repeat(CUT_BYTES));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::modern::Asked;
@@ -12,6 +12,7 @@ use super::shared::Shared;
 use super::{Backend, Bridged, LOST, Way};
 use crate::link::reader::Reader;
 use crate::link::route::Carries;
+use crate::link::stream::Cut;
 use crate::link::{EndReason, NotPosted};
 use crate::pool::{NoChild, NotTaken};
 use crate::protocol::jsonrpc::{Envelope, Kind};
@@ -36,7 +37,7 @@ impl Bridged {
         envelope: &Envelope,
         way: Way,
         carries: Carries,
-        cut: Option<Arc<Notify>>,
+        cut: Option<Cut>,
         refuse: &Refuse,
     ) -> Result<Option<Reader>, NotTaken> {
         let id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
@@ -55,7 +56,7 @@ impl Bridged {
         self: &Arc<Self>,
         items: &[(Bytes, Envelope)],
         carries: Carries,
-        cut: Option<Arc<Notify>>,
+        cut: Option<Cut>,
         refuse: &Refuse,
     ) -> Result<Option<Reader>, NotTaken> {
         let id = |text: &Bytes, envelope: &Envelope| envelope.id.map_or_else(|| b"null".to_vec(), |id| id.of(text).to_vec());

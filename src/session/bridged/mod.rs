@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 pub(crate) use self::calls::Refuse;
@@ -20,6 +20,7 @@ use crate::link::keeper::correlation_id;
 use crate::link::log::Log;
 use crate::link::reader::{Reader, Source};
 use crate::link::route::Carries;
+use crate::link::stream::Cut;
 use crate::link::stream::EventKind;
 use crate::link::{EndReason, NotPosted, Tick};
 use crate::metrics::Metrics;
@@ -44,6 +45,9 @@ pub(crate) enum Backend {
     Legacy(Revision),
 }
 
+/// Makes a session unknown that is about to end.
+pub(crate) type Forget = Box<dyn FnOnce(EndReason) + Send>;
+
 pub(crate) struct Bridged {
     /// Names the session toward shared children.
     number: u64,
@@ -55,12 +59,12 @@ pub(crate) struct Bridged {
     /// It hears what is about no call.
     hears: bool,
     /// What the child said of itself when the session was opened.
-    facts: Facts,
+    facts: Arc<Facts>,
     question_timeout: Duration,
     /// Its subscriptions are changed one at a time.
     listening: AsyncMutex<()>,
     end: OnceLock<EndReason>,
-    ended: Notify,
+    forget: Mutex<Option<Forget>>,
     metrics: Arc<Metrics>,
     me: Weak<Bridged>,
 }
@@ -73,7 +77,7 @@ pub(crate) struct Parts {
     pub(crate) backend: Backend,
     /// There is a stream for what is about no call.
     pub(crate) hears: bool,
-    pub(crate) facts: Facts,
+    pub(crate) facts: Arc<Facts>,
     pub(crate) log: Log,
     pub(crate) max_calls: usize,
     pub(crate) question_timeout: Duration,
@@ -96,7 +100,7 @@ impl Bridged {
             question_timeout,
             listening: AsyncMutex::new(()),
             end: OnceLock::new(),
-            ended: Notify::new(),
+            forget: Mutex::default(),
             metrics,
             me: me.clone(),
         })
@@ -149,7 +153,7 @@ impl Bridged {
     }
 
     /// Reads the GET stream, or an earlier stream again.
-    pub(crate) fn attach(&self, stream: StreamId, from: From, cut: Option<Arc<Notify>>) -> Result<Reader, NoCursor> {
+    pub(crate) fn attach(&self, stream: StreamId, from: From, cut: Option<Cut>) -> Result<Reader, NoCursor> {
         let cursor = self.with(|seat, effects| {
             let now = Instant::now();
             seat.use_now(now);
@@ -183,10 +187,18 @@ impl Bridged {
         })
     }
 
-    /// Asks for the end; the first reason counts.
+    /// Ends it; the first reason counts.
     pub(crate) fn end(&self, reason: EndReason) {
         if self.end.set(reason).is_ok() {
-            self.ended.notify_waiters();
+            self.ended(reason);
+        }
+    }
+
+    /// Before it ends, or now if it has, `forget` makes it unknown.
+    pub(crate) fn forgotten_by(&self, forget: Forget) {
+        *self.forget.lock().unwrap_or_else(PoisonError::into_inner) = Some(forget);
+        if let Some(reason) = self.end_reason() {
+            self.ended(reason);
         }
     }
 
@@ -194,16 +206,9 @@ impl Bridged {
         self.end.get().copied()
     }
 
-    /// Waits until somebody asks for the end, and ends. `forget` makes the session unknown first.
-    pub(crate) async fn keep(self: Arc<Self>, forget: impl FnOnce(EndReason)) {
-        let reason = loop {
-            let ended = self.ended.notified();
-            if let Some(reason) = self.end_reason() {
-                break reason;
-            }
-            ended.await;
-        };
-        forget(reason);
+    fn ended(&self, reason: EndReason) {
+        let forget = self.forget.lock().unwrap_or_else(PoisonError::into_inner).take();
+        forget.into_iter().for_each(|forget| forget(reason));
         let message = match reason {
             EndReason::Shutdown => "the gateway stops",
             _ => "the session ended before the server answered",

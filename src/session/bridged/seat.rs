@@ -2,11 +2,10 @@
 //! that the client was asked. Pure, behind the session's lock; who talks to the children is `modern` and `shared`.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
@@ -17,6 +16,7 @@ use crate::link::cursor::Cursor;
 use crate::link::effects::Effects;
 use crate::link::log::{Kept, Log};
 use crate::link::route::Carries;
+use crate::link::stream::Cut;
 use crate::link::stream::EventKind;
 use crate::protocol::jsonrpc;
 use crate::protocol::meta::Level;
@@ -143,7 +143,7 @@ impl Seat {
         id: &[u8],
         way: Way,
         carries: Carries,
-        cut: Option<Arc<Notify>>,
+        cut: Option<Cut>,
         now: Instant,
     ) -> (u64, Option<Cursor>) {
         let (stream, cursor) = match way {

@@ -160,12 +160,16 @@ impl Bridged {
                 session.tell_client(line);
             }
             drop(reader);
-            while let Some(next) = session.upgrade().map(|session| session.pool.next_shared(started)) {
-                started = next.await;
-                let Some(session) = session.upgrade().filter(|session| session.lock().standings == number) else { break };
-                // A task of its own: it puts another in the place of this one.
-                let _ = tokio::spawn(async move { session.seated().await.map(drop) }).await;
-            }
+            // Boxed: most never come here, and would keep its room.
+            let next_child = async move {
+                while let Some(next) = session.upgrade().map(|session| session.pool.next_shared(started)) {
+                    started = next.await;
+                    let Some(session) = session.upgrade().filter(|session| session.lock().standings == number) else { break };
+                    // A task of its own: it puts another in the place of this one.
+                    let _ = tokio::spawn(async move { session.seated().await.map(drop) }).await;
+                }
+            };
+            Box::pin(next_child).await;
             Vec::new()
         });
     }

@@ -25,7 +25,7 @@ fn idle_the_level_is_told_only_when_it_differs_and_the_child_has_logging() {
     assert_eq!(bench.router.level_to_set(Some(Level::Info)), None, "it was told");
     assert_eq!(bench.router.level_to_set(None), None, "there is no level that switches logs off");
     assert_eq!(bench.router.level_to_set(Some(Level::Error)), Some(Level::Error));
-    bench.router.learn(Facts::of(br#"{"capabilities":{"tools":{}}}"#));
+    bench.router.learn(Facts::of(br#"{"capabilities":{"tools":{}}}"#).into());
     assert_eq!(bench.router.level_to_set(Some(Level::Debug)), None);
 }
 

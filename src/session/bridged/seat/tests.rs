@@ -1,5 +1,6 @@
 //! A session's memory, step by step: what each gives is read from its log.
 
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
