@@ -30,7 +30,7 @@ pub fn modern_on_legacy(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let declared = [ALL, "{}"][input.below(2)];
     let mut router = ModernOnLegacy::new(&Capabilities::of(declared.as_bytes()), sealer(), PATIENCE);
-    router.learn(Facts::of(br#"{"capabilities":{"tools":{},"logging":{}},"serverInfo":{"name":"x"}}"#));
+    router.learn(Facts::of(br#"{"capabilities":{"tools":{},"logging":{}},"serverInfo":{"name":"x"}}"#).into());
     let mut world = World {
         wire: Wire::new(router, Clients::Modern),
         places: Arc::new(Semaphore::new(PLACES)),
