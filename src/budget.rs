@@ -23,6 +23,15 @@ impl Budget {
         self.used().saturating_sub(given_back).saturating_add(bytes) <= self.cap
     }
 
+    pub(crate) fn is_half_used(&self) -> bool {
+        self.used() >= self.cap / 2
+    }
+
+    /// Whether what could be done without should be given up.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.used() >= self.cap / 4 * 3
+    }
+
     pub(crate) fn add(&self, bytes: usize) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
     }

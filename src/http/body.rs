@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::old_sse::Stream;
@@ -18,10 +18,15 @@ use http_body::{Frame, SizeHint};
 /// A quiet stream says something this often.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// The most that is handed to HTTP/2 at once.
+const PIECE: usize = 64 << 10;
+
 pub(crate) struct Body {
     kind: Kind,
+    /// What is left of a piece that is handed out in smaller ones.
+    rest: Bytes,
     /// Keeps the connection from being taken for idle.
-    _busy: Option<Busy>,
+    busy: Option<Busy>,
 }
 
 enum Kind {
@@ -36,16 +41,16 @@ impl Body {
     }
 
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
-        Body { kind: Kind::Full(bytes.into()), _busy: None }
+        Body { kind: Kind::Full(bytes.into()), rest: Bytes::new(), busy: None }
     }
 
     pub(crate) fn events(events: Events) -> Self {
-        Body { kind: Kind::Events(Box::new(events)), _busy: None }
+        Body { kind: Kind::Events(Box::new(events)), rest: Bytes::new(), busy: None }
     }
 
     /// A stream of the transport of 2024-11-05.
     pub(super) fn old_stream(stream: Stream) -> Self {
-        Body { kind: Kind::OldStream(Box::new(stream)), _busy: None }
+        Body { kind: Kind::OldStream(Box::new(stream)), rest: Bytes::new(), busy: None }
     }
 
     /// For as long as the body is being sent, its connection is busy.
@@ -55,7 +60,8 @@ impl Body {
             Kind::Events(events) => events.clock.follow(busy.wire()),
             Kind::OldStream(stream) => stream.follow(busy.wire()),
         }
-        Body { _busy: Some(busy), ..self }
+        self.busy = Some(busy);
+        self
     }
 }
 
@@ -183,26 +189,71 @@ impl http_body::Body for Body {
     type Error = Infallible;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut self.get_mut().kind {
-            Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Kind::Events(events) => events.poll(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::OldStream(stream) => stream.poll(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+        let body = self.get_mut();
+        let mut bytes = std::mem::take(&mut body.rest);
+        if bytes.is_empty() {
+            let next = match &mut body.kind {
+                Kind::Full(bytes) => Poll::Ready(Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty())),
+                Kind::Events(events) => events.poll(cx),
+                Kind::OldStream(stream) => stream.poll(cx),
+            };
+            let Some(next) = ready!(next) else { return Poll::Ready(None) };
+            bytes = next;
         }
+        // HTTP/2 takes what it is given, whatever the client's window: it gets no more than it may hold.
+        if bytes.len() > PIECE && body.busy.as_ref().is_some_and(Busy::is_h2) {
+            body.rest = bytes.split_off(PIECE);
+        }
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Events(events) => events.ends && events.ready.is_empty(),
-            Kind::OldStream(_) => false,
-        }
+        self.rest.is_empty()
+            && match &self.kind {
+                Kind::Full(bytes) => bytes.is_empty(),
+                Kind::Events(events) => events.ends && events.ready.is_empty(),
+                Kind::OldStream(_) => false,
+            }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Full(bytes) => SizeHint::with_exact((bytes.len() + self.rest.len()) as u64),
             Kind::Events(_) | Kind::OldStream(_) => SizeHint::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use http_body::Body as _;
+
+    use super::*;
+    use crate::http::wire::{Speaks, Ticker};
+    use crate::shutdown::Shutdown;
+
+    /// The sizes of the frames that a body of 200,000 bytes comes in.
+    fn frames(speaks: Speaks) -> Vec<usize> {
+        let wire = Ticker::new(Arc::new(Shutdown::new())).wire(speaks);
+        let mut body = Body::full(vec![b'x'; 200_000]).holding(Busy::new(&wire));
+        let mut sizes = Vec::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) {
+            assert!(wire.is_busy());
+            sizes.push(frame.into_data().map_or(0, |bytes| bytes.len()));
+            assert_eq!(body.size_hint().exact(), Some(200_000 - sizes.iter().sum::<usize>() as u64));
+            assert_eq!(body.is_end_stream(), sizes.iter().sum::<usize>() == 200_000);
+        }
+        drop(body);
+        assert!(!wire.is_busy());
+        sizes
+    }
+
+    #[tokio::test]
+    async fn http_2_gets_a_large_body_piece_by_piece() {
+        assert_eq!(frames(Speaks::Http2), [PIECE, PIECE, PIECE, 200_000 - 3 * PIECE]);
+        assert_eq!(frames(Speaks::Http1), [200_000]);
     }
 }

@@ -257,6 +257,10 @@ impl Busy {
     pub(super) fn wire(&self) -> &Arc<Wire> {
         &self.0
     }
+
+    pub(super) fn is_h2(&self) -> bool {
+        self.0.speaks() == Speaks::Http2
+    }
 }
 
 impl Drop for Busy {

@@ -196,6 +196,9 @@ impl Log {
         }
         let cost = cost_of(bytes.len());
         let alone = stream.unread_bytes == 0 && cost > self.cap;
+        if alone {
+            while self.drop_delivered() {}
+        }
         let fits = self.make_room(id, cost, effects) || alone;
         // Making room may have forgotten the stream itself.
         let Some(stream) = self.streams.get_mut(&id) else { return Kept::No };
@@ -306,6 +309,7 @@ impl Log {
             self.unread -= cost;
             if stream.delivery == Delivery::Resumable {
                 self.delivered.push_back((cursor.stream, now));
+                self.trim_delivered();
             } else {
                 stream.pop_front();
                 self.refund(cost);
@@ -334,6 +338,9 @@ impl Log {
             && now.saturating_duration_since(*at) >= KEEP_DELIVERED
         {
             self.drop_delivered();
+        }
+        if self.budget.is_tight() {
+            while self.drop_delivered() {}
         }
         self.streams.shrink();
         for stream in self.streams.values_mut().filter(|stream| stream.unread_bytes > CUT_BYTES) {

@@ -2,17 +2,19 @@
 //! for their outcomes.
 
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::support::early::Experiments;
-use crate::support::gateway::{Gateway, Start, stub};
-use crate::support::http::{Connection, Request};
+use crate::support::gateway::{Gateway, Start, path_in, stub};
+use crate::support::http::{Connection, Reply, Request, Socket};
 use crate::support::proc::{eventually, eventually_true};
-use crate::support::session::{REVISION, Session, call, initialize};
+use crate::support::session::{REVISION, Session, call, initialize, text_of};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -25,6 +27,7 @@ pub(super) const ALL: Experiments = &[
     ("http2_silence", http2_silence),
     ("keep_alive", keep_alive),
     ("idle_between_requests", idle_between_requests),
+    ("slow_reading", slow_reading),
     ("vanished", vanished),
 ];
 
@@ -173,6 +176,51 @@ fn idle_between_requests() {
     connection.rest().expect("it is closed");
     went_off_after(10 * SECOND, began.elapsed(), "an idle connection");
     session.echoes("the session is still there");
+}
+
+/// Answers that are longer on their way than a connection may be idle, read steadily: what waits in the connection's own buffer
+/// (a Unix socket holds little), and what waits in the kernel alone while the connection's idle time is up.
+fn slow_reading() {
+    let dir = TempDir::new().expect("a directory");
+    let unix = |name| format!("unix:{}", path_in(&dir, name).1);
+    thread::scope(|scope| {
+        let all = [("json", unix("json"), 4 << 20), ("auto", unix("auto"), 4 << 20), ("json", "127.0.0.1:0".to_owned(), 2 << 20)];
+        let _all = all.map(|(response, listen, size)| scope.spawn(move || reads_slowly(response, &listen, size)));
+    });
+}
+
+fn reads_slowly(response: &str, listen: &str, size: usize) {
+    let gateway = Gateway::start(&["--response", response, "--listen", listen]);
+    let session = gateway.open();
+    let mut connection = Connection::over(in_small_pieces(gateway.address()));
+    connection.send(&session.post(call("1", "1", "big", &json!({ "bytes": size }))).bytes()).expect("the gateway reads");
+    let (head, mut body) = connection.body().expect("a response");
+    let (began, mut came, mut part) = (Instant::now(), Vec::new(), [0; 8 << 10]);
+    let end = loop {
+        match body.read(&mut part) {
+            Ok(0) => break Ok(()),
+            Ok(count) => came.extend_from_slice(&part[..count]),
+            Err(error) => break Err(error),
+        }
+        let due = 12 * SECOND.mul_f64(came.len() as f64 / size as f64);
+        thread::sleep(due.saturating_sub(began.elapsed())); // the rhythm of a slow client, not a wait for anything
+    };
+    let (took, cut) = (began.elapsed(), gateway.metric("timeouts_total", "\"head\""));
+    eprintln!(
+        "{} bytes over {listen} ({response}) in {took:?}; connections that were idle for too long by then: {cut}",
+        came.len()
+    );
+    assert!(end.is_ok(), "{response} over {listen}: {end:?} after {took:?} and {} of {size} bytes", came.len());
+    assert_eq!(text_of(&Reply { head, body: came }.json()).len(), size);
+}
+
+/// A connection whose own end takes little at a time.
+fn in_small_pieces(address: &str) -> Socket {
+    let Ok(address) = address.parse::<SocketAddr>() else { return Socket::connect(address).expect("the gateway listens") };
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(16 << 10).expect("a small buffer");
+    socket.connect(&address.into()).expect("the gateway listens");
+    Socket::Tcp(socket.into())
 }
 
 /// A namespace with a client in it, and a link to it.

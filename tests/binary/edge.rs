@@ -297,3 +297,8 @@ fn an_http2_connection_without_a_request_is_closed() {
 fn an_idle_connection_is_closed_ten_seconds_after_its_last_request() {
     outcome(ALL, "idle_between_requests");
 }
+
+#[test]
+fn a_client_that_reads_slowly_gets_all_of_a_large_answer() {
+    outcome(ALL, "slow_reading");
+}

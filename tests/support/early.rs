@@ -20,6 +20,9 @@ pub(crate) fn outcome(all: Experiments, name: &str) {
     let running = RUNNING.get_or_init(|| Mutex::new(all.iter().map(start).collect()));
     let own = running.lock().unwrap_or_else(PoisonError::into_inner).remove(name).expect("one of the experiments");
     if let Err(panic) = own.join() {
+        // What it said itself was said to whichever test began them all.
+        let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        eprintln!("{name}: {}", said.unwrap_or("it panicked"));
         resume_unwind(panic);
     }
 }

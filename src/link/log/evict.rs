@@ -51,6 +51,14 @@ impl Log {
         true
     }
 
+    /// Delivered events are kept within the cap. The last of them alone may be larger, while others need little.
+    pub(super) fn trim_delivered(&mut self) {
+        let last = usize::from(!self.budget.is_half_used());
+        while self.bytes - self.unread > self.cap && self.delivered.len() > last {
+            self.drop_delivered();
+        }
+    }
+
     pub(super) fn drop_delivered(&mut self) -> bool {
         let Some((id, _)) = self.delivered.pop_front() else { return false };
         let Some(stream) = self.streams.get_mut(&id) else { return true };

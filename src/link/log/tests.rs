@@ -261,6 +261,43 @@ fn an_answer_is_not_given_up_while_its_reader_is_there() {
 }
 
 #[test]
+fn what_was_delivered_is_kept_within_the_cap_and_one_larger_answer() {
+    let (mut log, budget) = log(2000, 100_000);
+    for _ in 0..5 {
+        let mut cursor = opened(&mut log);
+        append(&mut log, cursor.stream, EventKind::Answer, &"a".repeat(10_000));
+        assert!(matches!(next(&mut log, &mut cursor), Next::Event(1, text) if text.len() == 10_000));
+        assert!(resumed(&mut log, cursor.stream, 0).is_ok(), "the last one can be read again");
+        assert!(budget.used() < 12_000, "{}", budget.used());
+    }
+}
+
+#[test]
+fn a_large_delivered_answer_goes_at_once_where_others_need_the_room() {
+    let (mut log, budget) = log(2000, 20_000);
+    budget.add(5_000);
+    let mut cursor = opened(&mut log);
+    append(&mut log, cursor.stream, EventKind::Answer, &"a".repeat(10_000));
+    assert!(matches!(next(&mut log, &mut cursor), Next::Event(1, text) if text.len() == 10_000));
+    assert_eq!(next(&mut log, &mut cursor), Next::End);
+    assert_eq!(budget.used(), 5_000);
+}
+
+#[test]
+fn what_was_delivered_is_given_up_soon_where_all_logs_together_are_large() {
+    let (mut log, budget) = log(1 << 20, 10_000);
+    let mut cursor = opened(&mut log);
+    note(&mut log, cursor.stream, &"x".repeat(1000));
+    assert!(matches!(next(&mut log, &mut cursor), Next::Event(1, _)));
+    let before = budget.used();
+    log.tick(Instant::now(), &mut Effects::default());
+    assert_eq!(budget.used(), before);
+    budget.add(7_000);
+    log.tick(Instant::now(), &mut Effects::default());
+    assert!(budget.used() < before + 7_000 - 1000);
+}
+
+#[test]
 fn all_logs_together_keep_to_the_total() {
     let (mut one, budget) = log(1 << 20, 4000);
     let mut other = Log::new(8, 1 << 20, Arc::clone(&budget), Arc::new(Metrics::new()), Instant::now());
