@@ -1,9 +1,10 @@
 //! The stdio MCP server of the two proofs, `tests/faults` and `tests/soak`: it counts what it is told, and does on request what
 //! no server should. `proof_child modern` does without `initialize`, `proof_child linger` stays when its input ends. To a client
-//! whose name is `late:MS` it answers `initialize` after so many milliseconds, to one whose name is `never` it does not.
+//! whose name is `late:MS` it answers `initialize` after so many milliseconds, to one whose name is `never` it does not. Where
+//! `PROOF_DIR` names a directory, what it is told and what it runs stands in a file a key there, which outlives it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, Write as _, stderr, stdin, stdout};
 use std::process::Command;
 use std::sync::Mutex;
@@ -56,6 +57,7 @@ fn heard(message: &Value, is_modern: bool) {
         (Some("tools/call"), Some(id)) => called(id, params),
         (Some("notifications/count"), None) => {
             let key = params["key"].as_str().unwrap_or_default().to_owned();
+            write_down(&key, "told");
             *COUNTS.lock().expect("no panic").entry(key).or_default() += 1;
         }
         (Some(_), Some(id)) => {
@@ -145,6 +147,13 @@ fn slowly(id: &Value, params: &Value) {
             thread::sleep(Duration::from_millis(number("ms")));
             text(id, "slept");
         }
+        // Writes down that it ran; answers after so long.
+        "once" => {
+            let said = arguments["text"].as_str().unwrap_or_default();
+            write_down(arguments["key"].as_str().unwrap_or_default(), &format!("run {said}"));
+            thread::sleep(Duration::from_millis(number("ms")));
+            text(id, said);
+        }
         // `count` progress notifications that say `text`, one every `us` microseconds, `pad` bytes larger; the answer says it too.
         "progress" => {
             let pad = "x".repeat(number("pad") as usize);
@@ -220,6 +229,13 @@ fn slowly(id: &Value, params: &Value) {
         }
         _ => line(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32602, "message": "no such tool" } })),
     }
+}
+
+/// Adds a line to the file of this key.
+fn write_down(key: &str, text: &str) {
+    let Ok(dir) = std::env::var("PROOF_DIR") else { return };
+    let file = OpenOptions::new().append(true).create(true).open(format!("{dir}/{key}")).expect("a file");
+    (&file).write_all(format!("{text}\n").as_bytes()).expect("room for a line");
 }
 
 fn note(data: &str) -> String {

@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Client {
     address: String,
     pub(crate) id: String,
-    revision: &'static str,
+    pub(crate) revision: &'static str,
     connection: Connection,
 }
 

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::world::{Fault, Site, World};
-use crate::kit::client::{Client, Outcome, ask, connect, result_of, text_in};
+use crate::kit::client::{Client, Outcome, Trouble, ask, connect, result_of, text_in};
 use crate::kit::stats::Chance;
 use crate::support::{modern, proc};
 
@@ -23,6 +23,10 @@ pub(super) fn run(world: &World, seed: u64) {
     while !world.is_over.load(Ordering::Acquire) {
         sleep(SECOND);
         let open: u64 = world.sites().iter().map(|site| site.gateway.metric("sessions_active", "")).sum();
+        let few = world.evict.gateway.metric("sessions_active", "");
+        if few > world.room as u64 {
+            world.is_wrong(format!("{few} sessions are open where there is room for {}", world.room));
+        }
         let mut due = open.div_ceil(100).max(1);
         while due > 0 {
             due -= 1;
@@ -38,15 +42,17 @@ pub(super) fn run(world: &World, seed: u64) {
         if last.elapsed() >= SELDOM {
             last = Instant::now();
             turn += 1;
-            let (site, pid) = match turn % 3 {
+            let many = match turn % 3 {
                 0 => (&world.own, modern_pid(&world.own)),
                 1 => (&world.shared, shared_pid(&world.shared)),
                 _ => (&world.modern, modern_pid(&world.modern)),
             };
-            if let Ok(pid) = pid {
+            let any = (&world.respawn, any_pid(&world.respawn, &mut chance));
+            for (site, pid) in [many, any] {
+                let Ok(pid) = pid else { continue };
                 world.kills(site);
                 proc::kill(pid, Signal::KILL);
-                world.count("fault: kill -9 of a child that many use", 1);
+                world.count("fault: kill -9 of a child that many use, or anybody", 1);
                 eprintln!("{:.1} s: killed {pid}, of {}", world.began.elapsed().as_secs_f64(), site.name);
             }
         }
@@ -61,6 +67,13 @@ fn kill_one(world: &World, chance: &mut Chance) {
     // It is ours as long as the lock is held: its session has not ended.
     proc::kill(victim.pid, Signal::KILL);
     world.count("fault: kill -9 of a session's child", 1);
+}
+
+/// Perhaps one that has not been told everything yet, or that is being stopped.
+fn any_pid(site: &Site, chance: &mut Chance) -> Outcome<i32> {
+    let children = site.gateway.children();
+    let child = children.get(chance.below(children.len() as u64) as usize);
+    child.map(|child| child.pid).ok_or_else(|| Trouble::Wrong("there is no child".to_owned()))
 }
 
 fn shared_pid(site: &Site) -> Outcome<i32> {

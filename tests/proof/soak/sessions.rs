@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::record::Ledger;
 use super::world::{Fault, Site, World};
 use crate::kit::client::{Client, Outcome, Trouble, connect, result_in, text_in};
 use crate::kit::stats::Chance;
@@ -16,15 +17,12 @@ use crate::support::session::call;
 const REVISIONS: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
 
 /// A session at work.
-struct Work<'a> {
-    world: &'a World,
-    client: Client,
-    chance: Chance,
-    /// What is unique to it.
-    key: String,
-    turn: u64,
-    /// Notifications that were accepted.
-    told: u64,
+pub(super) struct Work<'a> {
+    pub(super) world: &'a World,
+    pub(super) client: Client,
+    pub(super) chance: Chance,
+    /// What is unique to it, and what it asked for.
+    pub(super) ledger: Ledger,
     /// Where it is in its standing stream.
     place: String,
 }
@@ -52,7 +50,7 @@ pub(super) fn on_own_child(world: &World, ticket: u64) {
     world.left(&living);
     if let Err(trouble) = outcome {
         let is_excused = living.was_killed.load(Ordering::Acquire);
-        world.count("notifications accepted for children that were killed", if is_excused { work.told } else { 0 });
+        world.count("notifications accepted for children that were killed", if is_excused { work.ledger.told } else { 0 });
         return world.judge(site, trouble, is_excused);
     }
     let is_killed = living.was_killed.load(Ordering::Acquire);
@@ -78,31 +76,36 @@ pub(super) fn on_shared_child(world: &World, ticket: u64) {
     }
     if let Err(trouble) = outcome {
         let is_excused = world.is_excused(site, began);
-        world.count("notifications accepted for children that were killed", if is_excused { work.told } else { 0 });
+        world.count("notifications accepted for children that were killed", if is_excused { work.ledger.told } else { 0 });
         world.judge(site, trouble, is_excused);
     }
     work.ends(site, fault, false);
 }
 
 impl<'a> Work<'a> {
-    fn open(world: &'a World, site: &Site, ticket: u64) -> Outcome<Work<'a>> {
+    pub(super) fn open(world: &'a World, site: &Site, ticket: u64) -> Outcome<Work<'a>> {
         let mut chance = Chance::new(ticket);
         let revision = REVISIONS[chance.below(3) as usize];
         let client = Client::open(site.gateway.address(), revision)?;
         world.count("sessions opened", 1);
-        Ok(Work { world, client, key: format!("{}-{ticket}", site.name), chance, turn: 0, told: 0, place: String::new() })
+        let ledger = Ledger { key: format!("{}-{ticket}", site.name), ..Ledger::default() };
+        Ok(Work::of(world, client, ledger, chance))
+    }
+
+    pub(super) fn of(world: &'a World, client: Client, ledger: Ledger, chance: Chance) -> Work<'a> {
+        Work { world, client, chance, ledger, place: String::new() }
     }
 
     /// A text that no other call has.
     fn payload(&mut self) -> String {
-        self.turn += 1;
+        self.ledger.turn += 1;
         let pad = if self.chance.hits(20) { 100_000 } else { self.chance.below(2000) };
-        format!("{} {} {}", self.key, self.turn, "x".repeat(pad as usize))
+        format!("{} {} {}", self.ledger.key, self.ledger.turn, "x".repeat(pad as usize))
     }
 
-    fn say(&mut self, tool: &str, arguments: &Value) -> Outcome<String> {
+    pub(super) fn say(&mut self, tool: &str, arguments: &Value) -> Outcome<String> {
         self.world.count("calls", 1);
-        let id = if self.chance.hits(500) { json!(1) } else { json!(format!("c{}", self.turn)) };
+        let id = if self.chance.hits(500) { json!(1) } else { json!(format!("c{}", self.ledger.turn)) };
         self.client.call(&id, tool, arguments)
     }
 
@@ -119,36 +122,51 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn echo(&mut self) -> Outcome<()> {
+    pub(super) fn echo(&mut self) -> Outcome<()> {
         let text = self.payload();
         let said = self.say("echo", &json!({ "text": text }))?;
         same(&text, &said)
     }
 
+    /// A call that writes down that it ran, and is answered after so long.
+    pub(super) fn errand(&mut self, ms: u64) -> (String, Value) {
+        self.ledger.turn += 1;
+        let text = format!("{} {}", self.ledger.key, self.ledger.turn);
+        let arguments = json!({ "key": self.ledger.key, "text": text, "ms": ms });
+        (text, arguments)
+    }
+
+    pub(super) fn once(&mut self, ms: u64) -> Outcome<()> {
+        let (text, arguments) = self.errand(ms);
+        let outcome = self.say("once", &arguments).and_then(|said| same(&text, &said));
+        self.ledger.asked.push((text, outcome.is_ok()));
+        outcome
+    }
+
     /// Notifications, each of which must arrive if it was accepted.
-    fn tell(&mut self) -> Outcome<()> {
+    pub(super) fn tell(&mut self) -> Outcome<()> {
         for _ in 0..1 + self.chance.below(10) {
-            let params = json!({ "key": self.key });
+            let params = json!({ "key": self.ledger.key });
             self.client.tell(&json!({ "jsonrpc": "2.0", "method": "notifications/count", "params": params }))?;
-            self.told += 1;
+            self.ledger.told += 1;
             self.world.count("notifications accepted", 1);
         }
         Ok(())
     }
 
     fn all_arrived(&mut self) -> Outcome<()> {
-        let key = self.key.clone();
+        let key = self.ledger.key.clone();
         let count = self.say("counted", &json!({ "key": key }))?.parse::<u64>().unwrap_or(u64::MAX);
-        self.world.count("notifications checked", self.told);
-        if count > self.told {
-            return Err(Trouble::Wrong(format!("{count} notifications arrived of {}", self.told)));
+        self.world.count("notifications checked", self.ledger.told);
+        if count > self.ledger.told {
+            return Err(Trouble::Wrong(format!("{count} notifications arrived of {}", self.ledger.told)));
         }
-        self.world.count("notifications that did not arrive", self.told - count);
+        self.world.count("notifications that did not arrive", self.ledger.told - count);
         Ok(())
     }
 
     /// A call with progress, cut now and then and resumed: everything in its order, nothing twice, and the answer.
-    fn progress(&mut self) -> Outcome<()> {
+    pub(super) fn progress(&mut self) -> Outcome<()> {
         let text = self.payload();
         let count = 1 + self.chance.below(20);
         let us = self.chance.below(2000);
@@ -159,7 +177,7 @@ impl<'a> Work<'a> {
         let (mut seen, mut last) = (0, String::new());
         loop {
             let Some(events) = self.client.events(&request)? else {
-                return Err(Trouble::Wrong(format!("the stream of {} ended after {seen} of {count}", self.key)));
+                return Err(Trouble::Wrong(format!("the stream of {} ended after {seen} of {count}", self.ledger.key)));
             };
             let cut = if self.chance.hits(300) { 1 + self.chance.below(count) as usize } else { usize::MAX };
             for event in events.take(cut) {
@@ -183,7 +201,7 @@ impl<'a> Work<'a> {
                 seen += 1;
                 let (at, said) = (&message["params"]["progress"], &message["params"]["message"]);
                 if *at != seen || *said != text {
-                    return Err(Trouble::Wrong(format!("progress {at} in place of {seen} of {}", self.key)));
+                    return Err(Trouble::Wrong(format!("progress {at} in place of {seen} of {}", self.ledger.key)));
                 }
             }
             if last.is_empty() {
@@ -195,7 +213,7 @@ impl<'a> Work<'a> {
     }
 
     /// Calls in flight at once, all with one id: each gets its own answer.
-    fn equal_ids(&mut self) -> Outcome<()> {
+    pub(super) fn equal_ids(&mut self) -> Outcome<()> {
         let mut calls = Vec::new();
         for _ in 0..3 {
             let text = self.payload();
@@ -211,11 +229,11 @@ impl<'a> Work<'a> {
     }
 
     /// The standing stream, cut after each event and resumed.
-    fn listen(&mut self) -> Outcome<()> {
+    pub(super) fn listen(&mut self) -> Outcome<()> {
         let count = 1 + self.chance.below(3);
         let mut events = self.client.events(&self.standing())?;
         for n in 1..=count {
-            let note = json!({ "uri": self.key, "n": n });
+            let note = json!({ "uri": self.ledger.key, "n": n });
             let line = json!({ "jsonrpc": "2.0", "method": "notifications/resources/updated", "params": note });
             self.say("say", &json!({ "text": format!("{line}\n") }))?;
             let event = events.as_mut().and_then(|events| events.message());
@@ -242,7 +260,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn breaks(&mut self, site: &Site, fault: Fault) -> Outcome<()> {
+    pub(super) fn breaks(&mut self, site: &Site, fault: Fault) -> Outcome<()> {
         match fault {
             Fault::Garbage => {
                 self.world.count("fault: a child writes garbage", 1);
@@ -278,7 +296,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn ends(self, site: &Site, fault: Option<Fault>, is_killed: bool) {
+    pub(super) fn ends(self, site: &Site, fault: Option<Fault>, is_killed: bool) {
         let mut chance = self.chance;
         if fault == Some(Fault::HalfOpen) {
             self.world.count("fault: a GET stream is half open", 1);
@@ -304,7 +322,7 @@ impl<'a> Work<'a> {
     }
 }
 
-fn same(asked: &str, said: &str) -> Outcome<()> {
+pub(super) fn same(asked: &str, said: &str) -> Outcome<()> {
     if asked == said {
         return Ok(());
     }

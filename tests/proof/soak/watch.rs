@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::world::{IDLE, Site, World};
+use super::world::{SITES, Site, World};
 use crate::kit::process::{Usage, mib};
 use crate::kit::stats::{median, slope};
 
@@ -15,7 +15,7 @@ const LONG: Duration = Duration::from_secs(20 * 60);
 const STEEPEST: f64 = 4.0;
 
 /// Seconds since the start, and what each gateway used then.
-pub(super) type Samples = Vec<(f64, [Usage; 3])>;
+pub(super) type Samples = Vec<(f64, [Usage; SITES])>;
 
 /// Looks once a second until it is over.
 pub(super) fn watch(world: &World) -> Samples {
@@ -43,7 +43,7 @@ pub(super) fn watch(world: &World) -> Samples {
 }
 
 /// Waits until nothing is left of what was abandoned; says what is.
-pub(super) fn settled(site: &Site) -> Result<Usage, String> {
+pub(super) fn settled(site: &Site) -> Result<(), String> {
     let gateway = &site.gateway;
     let began = Instant::now();
     let gauges = ["sessions_active", "children_running", "sse_streams_active", "events_stored_bytes", "stdin_queue_bytes"];
@@ -60,29 +60,29 @@ pub(super) fn settled(site: &Site) -> Result<Usage, String> {
         let connections = gateway.metric("connections_active", "");
         left.extend((connections > 1).then(|| format!("connections_active {connections}")));
         if left.is_empty() {
-            return Ok(Usage::of(gateway.pid()));
+            return Ok(());
         }
         // Idle, 4 s for a child that does not end by itself, 10 s for an idle connection, 10 s for threads; and air.
-        if began.elapsed() > IDLE + 40 * SECOND {
+        if began.elapsed() > site.idle + 40 * SECOND {
             return Err(format!("{}: left over: {}", site.name, left.join(", ")));
         }
         sleep(SECOND / 4);
     }
 }
 
-/// Lowest use within some seconds: what comes and goes is not a leak.
-pub(super) fn least(site: &Site, seconds: u32) -> Usage {
-    let look = |_| {
+/// Lowest use of each within some seconds: what comes and goes is not a leak.
+pub(super) fn least(world: &World, seconds: u32) -> [Usage; SITES] {
+    let mut least = world.sites().map(|site| Usage::of(site.gateway.pid()));
+    for _ in 0..seconds * 2 {
         sleep(SECOND / 2);
-        Usage::of(site.gateway.pid())
-    };
-    let looks: Vec<Usage> = (0..seconds * 2).map(look).collect();
-    let least = |of: fn(&Usage) -> usize| looks.iter().map(of).min().unwrap_or(0);
-    Usage {
-        resident: least(|usage| usage.resident),
-        descriptors: least(|usage| usage.descriptors),
-        threads: least(|usage| usage.threads),
+        for (least, site) in least.iter_mut().zip(world.sites()) {
+            let look = Usage::of(site.gateway.pid());
+            least.resident = least.resident.min(look.resident);
+            least.descriptors = least.descriptors.min(look.descriptors);
+            least.threads = least.threads.min(look.threads);
+        }
     }
+    least
 }
 
 /// Memory of one gateway over the run.

@@ -5,14 +5,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::evict::Left;
+use super::record::{Ledger, Record};
+use super::respawn;
 use crate::kit::client::Trouble;
 use crate::kit::process::proof_child;
 use crate::support::gateway::{Gateway, Start};
 
-/// How long a gateway may take to notice that a child was killed.
-const NOTICE: Duration = Duration::from_secs(1);
-/// An abandoned session ends after this.
-pub(super) const IDLE: Duration = Duration::from_secs(5);
+/// How long a gateway may take to notice that a child was killed, or that a client is gone.
+pub(super) const NOTICE: Duration = Duration::from_secs(1);
+/// An abandoned session ends after this; where there is room for few, after the second, if it was not ended for another before.
+const IDLE: Duration = Duration::from_secs(5);
+const IDLE_AT_THE_CAP: Duration = Duration::from_secs(20);
+
+pub(super) const SITES: usize = 5;
 
 /// What a session is asked to do to itself, its child or its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +35,14 @@ pub(super) enum Fault {
     HalfOpen,
 }
 
-/// A gateway, and when a process that many use was last killed in it.
+/// A gateway, and when a process was last killed in it of which nobody knows who uses it.
 pub(super) struct Site {
     pub(super) name: &'static str,
     pub(super) gateway: Gateway,
+    pub(super) idle: Duration,
     killed: AtomicU64,
+    /// Where its children write down what they are told.
+    record: Option<Record>,
 }
 
 /// A session that has a child of its own.
@@ -50,6 +59,12 @@ pub(super) struct World {
     pub(super) shared: Site,
     /// Modern clients, and a modern server.
     pub(super) modern: Site,
+    /// Each session has a child of its own, which others follow.
+    pub(super) respawn: Site,
+    /// There is room for few sessions; those that are left make room.
+    pub(super) evict: Site,
+    pub(super) room: usize,
+    pub(super) left: Mutex<VecDeque<Left>>,
     pub(super) living: Mutex<Vec<Arc<Living>>>,
     pub(super) faults: Mutex<VecDeque<Fault>>,
     pub(super) is_over: AtomicBool,
@@ -59,26 +74,47 @@ pub(super) struct World {
 
 impl Site {
     fn start(name: &'static str, options: &[&str], words: &[&str]) -> Site {
-        let idle = format!("{}s", IDLE.as_secs());
+        Site::run(name, IDLE, 4000, None, options, words)
+    }
+
+    /// One whose children write down what they are told.
+    fn recorded(name: &'static str, idle: Duration, room: usize, options: &[&str]) -> Site {
+        Site::run(name, idle, room, Some(Record::new()), options, &[])
+    }
+
+    fn run(name: &'static str, idle: Duration, room: usize, record: Option<Record>, options: &[&str], words: &[&str]) -> Site {
+        let (timeout, room) = (format!("{}s", idle.as_secs()), room.to_string());
         let common = [
             "--idle-timeout",
-            &idle,
+            &timeout,
             "--request-timeout",
             "15s",
             "--max-sessions",
-            "4000",
+            &room,
             "--max-children",
             "4000",
             "--log",
             "warn,mcp_http_gateway::gateway=info",
         ];
+        let dir = record.as_ref().map(|record| format!("PROOF_DIR={}", record.path()));
+        let env = dir.as_deref().map(|dir| ["--env", dir]).into_iter().flatten().collect::<Vec<_>>();
         let child = proof_child();
         let words = [&["--", child.as_str()], words].concat();
-        let gateway = Start::new(&[&common, options].concat()).child(&words).run();
-        Site { name, gateway, killed: AtomicU64::new(0) }
+        let gateway = Start::new(&[&common, options, &env].concat()).child(&words).run();
+        Site { name, gateway, idle, killed: AtomicU64::new(0), record }
     }
 
-    /// Whether a process that many use was killed at that time or later.
+    /// A session is over: what it asked for is compared with what was written down.
+    pub(super) fn close(&self, world: &World, ledger: &Ledger, is_sure: bool) {
+        self.record.iter().for_each(|record| record.close(world, ledger, is_sure));
+    }
+
+    /// All is over.
+    pub(super) fn close_all(&self, world: &World) {
+        self.record.iter().for_each(|record| record.close_all(world));
+    }
+
+    /// Whether such a process was killed at that time or later.
     fn was_killed_since(&self, began: Instant, when: Instant) -> bool {
         let killed = self.killed.load(Ordering::Acquire);
         killed > 0 && Duration::from_millis(killed) + NOTICE >= when.saturating_duration_since(began)
@@ -86,12 +122,21 @@ impl Site {
 }
 
 impl World {
-    pub(super) fn new() -> World {
+    /// For so many clients a second.
+    pub(super) fn new(rate: f64) -> World {
+        // A tenth of them come where there is room for few, half of these leave their session open: more than stay for 5 s, less
+        // than would for 20.
+        let room = (rate / 2.0).max(10.0) as usize;
+        let respawn = ["--on-child-exit", "respawn", "--hibernate-after", respawn::SLEEP.0];
         World {
             began: Instant::now(),
             own: Site::start("own children", &[], &[]),
             shared: Site::start("--children shared", &["--children", "shared"], &[]),
             modern: Site::start("modern server", &["--child-era", "modern"], &["modern"]),
+            respawn: Site::recorded("respawn, hibernation", IDLE, 4000, &respawn),
+            evict: Site::recorded("evict-idle", IDLE_AT_THE_CAP, room, &["--at-session-cap", "evict-idle"]),
+            room,
+            left: Mutex::default(),
             living: Mutex::default(),
             faults: Mutex::default(),
             is_over: AtomicBool::new(false),
@@ -100,11 +145,11 @@ impl World {
         }
     }
 
-    pub(super) fn sites(&self) -> [&Site; 3] {
-        [&self.own, &self.shared, &self.modern]
+    pub(super) fn sites(&self) -> [&Site; SITES] {
+        [&self.own, &self.shared, &self.modern, &self.respawn, &self.evict]
     }
 
-    /// To be said before a process that many use is killed.
+    /// To be said before a process is killed of which nobody knows who uses it.
     pub(super) fn kills(&self, site: &Site) {
         site.killed.store(self.began.elapsed().as_millis() as u64, Ordering::Release);
     }
