@@ -77,6 +77,7 @@ struct State {
 
 impl World {
     fn play(&mut self, input: &mut Input<'_>) {
+        let waiting = self.wire.ledger.waiting();
         let told = match input.below(8) {
             0 | 1 => self.begin(input),
             2 => self.send(input),
@@ -89,8 +90,9 @@ impl World {
             },
             _ => self.wire.hear(input),
         };
-        // Kept logs, questions that are withdrawn or asked (as many as may be open), and what the step itself does.
-        assert!(told.len() <= 64 + (64 + 16) + 8, "a step tells no more than was kept: {}", told.len());
+        // Kept logs, questions that are withdrawn or asked (as many as may be open), calls whose time is up, and what the step
+        // itself does.
+        assert!(told.len() <= 64 + (64 + 16) + waiting + 8, "a step tells no more than was kept: {}", told.len());
         self.learn(told);
         let (open, in_flight) = (self.wire.ledger.open_questions(), self.wire.router.calls_in_flight());
         assert!(open <= 64 + 16, "{open} questions are open");
