@@ -5,20 +5,17 @@
 
 #![allow(clippy::print_stdout)] // it is what a benchmark is for
 
-use std::convert::Infallible;
+#[path = "rivals/limit.rs"]
+mod limit;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 const ROUNDS: usize = 5;
 /// What a modern request says beside its arguments.
@@ -28,7 +25,7 @@ const ACCEPT: &str = "accept: application/json, text/event-stream\r\ncontent-typ
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     if words.first().is_some_and(|word| word == "limit") {
-        return limit();
+        return limit::serve(0);
     }
     let number = |at: usize, default: usize| words.get(at).and_then(|word| word.parse().ok()).unwrap_or(default);
     let (sessions, calls) = (number(0, 16), number(1, 40_000));
@@ -224,31 +221,6 @@ impl Client {
             }
         }
     }
-}
-
-/// The least that an HTTP server in front of JSON must do.
-fn limit() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        println!("{}", listener.local_addr().expect("bound"));
-        loop {
-            let (socket, _) = listener.accept().await.expect("a connection");
-            socket.set_nodelay(true).expect("a TCP socket");
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service_fn(echo)));
-        }
-    });
-}
-
-async fn echo(request: Request<hyper::body::Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let message: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    let text = &message["params"]["arguments"]["text"];
-    let answer =
-        format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[{{"type":"text","text":{text}}}]}}}}"#, message["id"]);
-    let mut response = Response::new(Full::new(answer.into()));
-    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
-    Ok(response)
 }
 
 /// Examples are built beside the benches, one folder up.

@@ -1,10 +1,10 @@
 //! Modern clients on a modern child: one child serves many clients' calls. Bytes pass; exchanged are ids, progress tokens and
 //! subscription ids, and the child's `requestState`, so that a retry finds the process that made it and nobody else's call.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use memchr::memmem;
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::ticket::{Kind as TicketKind, Sealer};
@@ -51,7 +51,7 @@ impl Call {
 }
 
 pub(crate) struct ModernOnModern {
-    calls: HashMap<u64, Call>,
+    calls: FxHashMap<u64, Call>,
     next: u64,
     /// Calls in flight that asked for logs, oldest first: one, or several of one session. stdio does not say whose a log
     /// message is.
@@ -67,7 +67,7 @@ pub(crate) struct ModernOnModern {
 impl ModernOnModern {
     pub(crate) fn new(sealer: Sealer, patience: Patience) -> Self {
         ModernOnModern {
-            calls: HashMap::new(),
+            calls: FxHashMap::default(),
             next: 1,
             loggers: Vec::new(),
             logging: None,

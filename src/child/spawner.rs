@@ -15,13 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::io::ioctl_fionbio;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::cgroup::{self, Cgroups};
-use super::{Process, Started, orphans, stop};
+use super::{Process, Started, orphans, stop, wait};
 use crate::config::Command;
 use crate::metrics::Metrics;
 
@@ -318,12 +318,12 @@ fn spawn(command: &Command, number: u64, cgroup: Option<File>) -> io::Result<Sta
     let child = program.spawn()?;
     let pid = Pid::from_child(&child);
     // The child is not reaped by anyone but us, so its number is still its own. `child` itself does nothing on drop.
-    match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+    match wait::end_of(pid) {
         Ok(pidfd) => Ok(Started { process: Process { pid, pidfd }, stdin, stdout, stderr }),
         Err(error) => {
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
             let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
-            Err(error.into())
+            Err(error)
         }
     }
 }

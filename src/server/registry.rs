@@ -1,14 +1,16 @@
 //! The open sessions of one server. A session is found by its id and its owner together.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+
+use rustc_hash::FxHashMap;
 
 use crate::principal::Principal;
 use crate::session::{Session, SessionId};
 
 #[derive(Default)]
 pub(crate) struct Registry {
-    sessions: RwLock<HashMap<SessionId, Arc<Session>>>,
+    /// Only the gateway makes keys, and they are random: nobody can choose them so that they collide.
+    sessions: RwLock<FxHashMap<SessionId, Arc<Session>>>,
 }
 
 impl Registry {

@@ -19,9 +19,18 @@ impl SessionId {
 
     /// Only what `Display` writes.
     pub(crate) fn parse(text: &[u8]) -> Option<SessionId> {
-        let text = std::str::from_utf8(text).ok().filter(|text| text.len() == 32)?;
-        let is_ours = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        is_ours.then(|| u128::from_str_radix(text, 16).ok().map(SessionId)).flatten()
+        let half = |digits: &[u8; 16]| {
+            digits.iter().try_fold(0_u64, |value, digit| {
+                let digit = match digit {
+                    b'0'..=b'9' => digit - b'0',
+                    b'a'..=b'f' => digit - b'a' + 10,
+                    _ => return None,
+                };
+                Some(value << 4 | u64::from(digit))
+            })
+        };
+        let (high, low) = text.split_first_chunk()?;
+        Some(SessionId(u128::from(half(high)?) << 64 | u128::from(half(low.try_into().ok()?)?)))
     }
 
     /// What logs show of it: holding an id is holding the session.

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use self::succession::Presence;
@@ -61,7 +62,7 @@ struct Question {
 }
 
 pub(crate) struct Router {
-    calls: HashMap<u64, Call>,
+    calls: FxHashMap<u64, Call>,
     next: u64,
     /// Streams of calls that carry events, oldest first.
     carriers: Vec<StreamId>,
@@ -78,7 +79,7 @@ pub(crate) struct Router {
 impl Router {
     pub(crate) fn new(patience: Patience) -> Self {
         Router {
-            calls: HashMap::new(),
+            calls: FxHashMap::default(),
             next: 1,
             carriers: Vec::new(),
             questions: HashMap::new(),

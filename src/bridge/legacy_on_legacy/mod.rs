@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 pub(crate) use self::hello::initialize_result;
@@ -47,11 +48,11 @@ struct Call {
 pub(crate) struct LegacyOnLegacy {
     calls: BTreeMap<u64, Call>,
     next: u64,
-    seats: HashMap<u64, Seat>,
+    seats: FxHashMap<u64, Seat>,
     /// Calls that were given up, whose they were, and since when: the child may still work on them, and what it then says is theirs.
-    ghosts: HashMap<u64, (u64, Instant)>,
+    ghosts: FxHashMap<u64, (u64, Instant)>,
     /// How many calls each session has in the child.
-    busy: HashMap<u64, usize>,
+    busy: FxHashMap<u64, usize>,
     questions: HashMap<Box<[u8]>, Question>,
     /// Who wants to hear of a resource.
     wanted: HashMap<String, Vec<Wish>>,
@@ -68,9 +69,9 @@ impl LegacyOnLegacy {
         LegacyOnLegacy {
             calls: BTreeMap::new(),
             next: 1,
-            seats: HashMap::new(),
-            ghosts: HashMap::new(),
-            busy: HashMap::new(),
+            seats: FxHashMap::default(),
+            ghosts: FxHashMap::default(),
+            busy: FxHashMap::default(),
             questions: HashMap::new(),
             wanted: HashMap::new(),
             level: None,

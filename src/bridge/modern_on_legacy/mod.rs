@@ -2,9 +2,10 @@
 //! holds the child's lease: a legacy question does not say which call it belongs to, so it must be that one's. `lease` is that
 //! call's life, `questions` and `messages` are the shapes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use self::lease::{Lease, Phase};
@@ -60,12 +61,12 @@ struct Call {
 }
 
 pub(crate) struct ModernOnLegacy {
-    calls: HashMap<u64, Call>,
+    calls: FxHashMap<u64, Call>,
     next: u64,
     lease: Option<Lease>,
     strays: Vec<Stray>,
     /// Calls that could be asked something, shared and given up: what the child still says for them is nobody's.
-    ghosts: HashMap<u64, Instant>,
+    ghosts: FxHashMap<u64, Instant>,
     resends: VecDeque<Resend>,
     /// Elicitation ids whose user has been where the child sent them, the latest last.
     completed: VecDeque<String>,
@@ -81,11 +82,11 @@ impl ModernOnLegacy {
     /// For a child that is initialised with these capabilities.
     pub(crate) fn new(capabilities: &Capabilities, sealer: Sealer, patience: Patience) -> Self {
         ModernOnLegacy {
-            calls: HashMap::new(),
+            calls: FxHashMap::default(),
             next: 1,
             lease: None,
             strays: Vec::new(),
-            ghosts: HashMap::new(),
+            ghosts: FxHashMap::default(),
             resends: VecDeque::new(),
             completed: VecDeque::new(),
             level: None,

@@ -1,18 +1,18 @@
 //! The streams of a log. The GET stream is always there and stands apart, so that a log with no request in flight has no map.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::Stream;
 use crate::protocol::sse::StreamId;
 
 pub(super) struct Streams {
     get: Stream,
-    others: HashMap<StreamId, Stream>,
+    others: FxHashMap<StreamId, Stream>,
 }
 
 impl Streams {
     pub(super) fn new(get: Stream) -> Streams {
-        Streams { get, others: HashMap::new() }
+        Streams { get, others: FxHashMap::default() }
     }
 
     pub(super) fn get(&self, id: &StreamId) -> Option<&Stream> {
@@ -51,7 +51,7 @@ impl Streams {
     /// Gives back what streams took that are no more.
     pub(super) fn shrink(&mut self) {
         if self.others.is_empty() && self.others.capacity() > 0 {
-            self.others = HashMap::new();
+            self.others = FxHashMap::default();
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
@@ -16,8 +17,7 @@ use crate::link::cursor::Cursor;
 use crate::link::effects::Effects;
 use crate::link::log::{Kept, Log};
 use crate::link::route::Carries;
-use crate::link::stream::Cut;
-use crate::link::stream::EventKind;
+use crate::link::stream::{Cut, EventKind};
 use crate::protocol::jsonrpc;
 use crate::protocol::meta::Level;
 use crate::protocol::splice::canonical;
@@ -82,10 +82,10 @@ pub(super) enum Order {
 
 pub(super) struct Seat {
     pub(super) log: Log,
-    calls: HashMap<u64, Call>,
+    calls: FxHashMap<u64, Call>,
     next_call: u64,
     /// By the number that is the question's id.
-    questions: HashMap<u64, Question>,
+    questions: FxHashMap<u64, Question>,
     next_question: u64,
     max_calls: usize,
     /// What the client chose with `logging/setLevel`.
@@ -110,9 +110,9 @@ impl Seat {
     pub(super) fn new(log: Log, max_calls: usize, now: Instant) -> Seat {
         Seat {
             log,
-            calls: HashMap::new(),
+            calls: FxHashMap::default(),
             next_call: 1,
-            questions: HashMap::new(),
+            questions: FxHashMap::default(),
             next_question: 1,
             max_calls,
             level: None,
@@ -362,7 +362,7 @@ impl Seat {
     /// Gives back what calls took that are no more.
     pub(super) fn shrink(&mut self) {
         if self.calls.is_empty() && self.calls.capacity() > 0 {
-            self.calls = HashMap::new();
+            self.calls = FxHashMap::default();
         }
     }
 
