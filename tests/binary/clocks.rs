@@ -281,7 +281,11 @@ fn ip(words: &str) -> bool {
 }
 
 fn vanished() {
-    let subnet = std::process::id() % 250;
+    let taken = Command::new("ip").args(["-o", "-4", "address"]).output().map(|output| output.stdout).unwrap_or_default();
+    let taken = String::from_utf8_lossy(&taken).into_owned();
+    // What a run that was killed has left behind is nobody's concern.
+    let mut subnets = (0..250).map(|next| (std::process::id() + next) % 250);
+    let subnet = subnets.find(|subnet| !taken.contains(&format!(" 10.213.{subnet}.1/"))).expect("a subnet that is free");
     let (here, there) = (format!("10.213.{subnet}.1"), format!("10.213.{subnet}.2"));
     let Some(elsewhere) = Elsewhere::new(&here, &there) else {
         return eprintln!("only root may make a network namespace");
