@@ -217,7 +217,6 @@ fn an_answer_that_fits_nowhere_becomes_an_error_that_names_the_limit() {
     );
 }
 
-/// A connection that nobody serves.
 struct Gone;
 
 impl Connection for Gone {
@@ -227,8 +226,7 @@ impl Connection for Gone {
 #[test]
 fn a_reader_that_takes_nothing_is_cut_and_may_resume() {
     let (mut log, _) = log(1 << 20, 1 << 20);
-    let cut: Cut = Arc::new(Gone);
-    let cursor = log.open(b"1", Some(Arc::clone(&cut)), Instant::now());
+    let cursor = log.open(b"1", Some(Arc::new(Gone)), Instant::now());
     log.commit(cursor.stream);
     note(&mut log, cursor.stream, &"x".repeat(CUT_BYTES));
     let mut effects = Effects::default();
