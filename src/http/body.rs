@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
 use super::old_sse::Stream;
 use super::wire::{Busy, Wire};
 use crate::link::reader::Reader;
 use crate::metrics::ActiveGuard;
 use crate::protocol::sse::{self, EventId};
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 
 /// A quiet stream says something this often.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -97,7 +98,7 @@ impl Events {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.ready.is_empty() && !self.ends {
             if let Poll::Ready(frames) = self.reader.poll_frames(cx) {
-                self.ready.extend(frames.ready);
+                self.ready = frames.ready.into();
                 self.ends = frames.ends;
             } else if self.is_too_old() {
                 let mut retry = Vec::new();

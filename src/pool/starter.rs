@@ -124,13 +124,24 @@ impl Starter {
     /// Whether a start may begin: whoever begins one says how it went, with what this gives.
     pub(crate) fn begin(&self) -> Result<Instant, Shortage> {
         let now = Instant::now();
+        self.has_means(now)?;
+        self.restart().begin(now).map(|()| now).map_err(Shortage::BackingOff)
+    }
+
+    /// Whether one could begin now, without beginning it.
+    pub(crate) fn may_begin(&self) -> Result<(), Shortage> {
+        self.has_means(Instant::now())?;
+        self.wait().map_or(Ok(()), |wait| Err(Shortage::BackingOff(wait)))
+    }
+
+    fn has_means(&self, now: Instant) -> Result<(), Shortage> {
         if self.gate.is_shut(now) {
             return Err(Shortage::Memory);
         }
         if !self.budget.fits(1) {
             return Err(Shortage::Budget);
         }
-        self.restart().begin(now).map(|()| now).map_err(Shortage::BackingOff)
+        Ok(())
     }
 
     /// A start that began then has failed.

@@ -138,11 +138,8 @@ impl Server {
             return Err(NotOpened::Short(Shortage::Memory));
         }
         let era = self.era().await?;
-        let has_own = era.is_legacy && !self.shares_children;
-        if let Some(wait) = self.starter.wait().filter(|_| has_own) {
-            return Err(NotOpened::Short(Shortage::BackingOff(wait)));
-        }
-        if has_own {
+        if era.is_legacy && !self.shares_children {
+            self.starter.may_begin().map_err(NotOpened::Short)?;
             let permit = self.place(free, true).await?;
             self.open_own(text, envelope, carries, principal, permit).await
         } else {

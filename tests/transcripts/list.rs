@@ -649,6 +649,7 @@ transcripts! {
     no_progress_makes_a_call_endless
     no_progress_makes_a_modern_call_endless
     no_session_ends_for_one_that_is_not_opened
+    no_session_ends_for_one_that_the_budget_has_no_room_for
     no_session_ends_for_one_whose_shared_child_does_not_start
     no_state_is_added_to_a_modern_childs_questions
     nothing_is_served_beside_the_endpoint
