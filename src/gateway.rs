@@ -1,7 +1,9 @@
 //! Builds the parts, runs them, and stops them in order.
 
 use std::io;
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -20,6 +22,7 @@ use crate::link::EndReason;
 use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::shutdown::{Phase, Shutdown};
+use crate::workers::Workers;
 
 /// Connections to the admin listener at a time.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -73,7 +76,7 @@ impl Gateway {
     /// The system refuses an address, the file or a thread.
     pub async fn bind(config: Config) -> Result<Gateway, StartError> {
         let listener = bind(&config.listen).await?;
-        let address = listener.address().map_err(|error| refused(&config.listen, error))?;
+        let address = listener.address().clone();
         let admin = match &config.admin_listen {
             Some(listen) => Some(bind(listen).await?),
             None => None,
@@ -106,7 +109,7 @@ impl Gateway {
     /// Where the admin listener is, if there is one.
     #[must_use]
     pub fn admin_address(&self) -> Option<String> {
-        self.admin.as_ref().and_then(|listener| listener.address().ok()).map(|address| address.to_string())
+        self.admin.as_ref().map(|listener| listener.address().to_string())
     }
 
     /// Waits for the end of the process that started this one, if the configuration asks for that; else for ever.
@@ -124,13 +127,17 @@ impl Gateway {
     /// what it gave is given back.
     pub async fn run<T>(self, stop: impl Future<Output = ()>, now: impl Future<Output = T>) -> Option<T> {
         let Gateway { config, listener, address, admin, server, metrics, shutdown, connections } = self;
+        // In somebody else's process all is served where that wants it to be.
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let workers = Arc::new(Workers::new(if config.owns_process { cores } else { 1 }));
         let bounds = connection_bounds(&config.limits);
         let ticker = Ticker::new(Arc::clone(&shutdown));
-        let accepting = |site, connections: &Arc<Semaphore>, until| Accepting {
+        let accepting = |site, connections: &Arc<Semaphore>, until, workers: Option<&Arc<Workers>>| Accepting {
             shared: Arc::new(Shared { site, bounds, ticker: Arc::clone(&ticker), metrics: Arc::clone(&metrics) }),
             connections: Arc::clone(connections),
             shutdown: Arc::clone(&shutdown),
             until,
+            workers: workers.cloned(),
         };
         let http = Http {
             server: Arc::clone(&server),
@@ -145,7 +152,10 @@ impl Gateway {
         };
         announce(&config, &address, admin.as_ref());
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(listener::accept(listener, accepting(Site::Mcp(Arc::new(http)), &connections, Phase::Draining)));
+        tasks.spawn(listener::accept(
+            listener,
+            accepting(Site::Mcp(Arc::new(http)), &connections, Phase::Draining, Some(&workers)),
+        ));
         let counted = Arc::clone(&metrics);
         tasks.spawn(Arc::clone(&ticker).run(move |wire, since| look(&counted, wire, since)));
         tasks.spawn(Arc::clone(&server).watch_clock());
@@ -160,7 +170,7 @@ impl Gateway {
                 shutdown: Arc::clone(&shutdown),
                 metrics: Arc::clone(&metrics),
             };
-            tasks.spawn(listener::accept(admin, accepting(Site::Admin(Arc::new(site)), &probes, Phase::Cut)));
+            tasks.spawn(listener::accept(admin, accepting(Site::Admin(Arc::new(site)), &probes, Phase::Cut, None)));
         }
         let drained = async {
             stop.await;
@@ -239,7 +249,7 @@ fn announce(config: &Config, address: &Listen, admin: Option<&Listener>) {
     info!(
         url,
         program = %config.command.program.display(),
-        admin = admin.and_then(|listener| listener.address().ok()).map(|address| address.to_string()),
+        admin = admin.map(|listener| listener.address().to_string()),
         "serving; give this URL to an MCP client as a Streamable HTTP server"
     );
 }

@@ -78,7 +78,7 @@ fn main() -> ExitCode {
 
 /// Runs the gateway to its end; gives the exit code.
 fn serve(config: Config) -> anyhow::Result<u8> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let code = runtime.block_on(async {
         tokio::spawn(ignore_hangups(signal(SignalKind::hangup())?));
         let (stop, asked) = oneshot::channel();

@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may name. `metrics`, `budget`, `memory`, `principal` and `shutdown` are leaves.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 20] = [
     ("protocol", &[]),
     ("budget", &[]),
     ("memory", &[]),
     ("seal", &[]),
     ("principal", &["seal"]),
     ("shutdown", &[]),
+    ("workers", &[]),
     ("metrics", &["protocol"]),
     ("config", &[]),
     ("telemetry", &["config"]),
@@ -24,8 +25,11 @@ const ROOMS: [(&str, &[&str]); 19] = [
         "server",
         &["pool", "bridge", "session", "link", "config", "protocol", "budget", "memory", "metrics", "principal", "seal", "child"],
     ),
-    ("http", &["server", "pool", "bridge", "session", "link", "config", "protocol", "metrics", "principal", "shutdown"]),
-    ("gateway", &["http", "server", "link", "child", "config", "metrics", "shutdown"]),
+    (
+        "http",
+        &["server", "pool", "bridge", "session", "link", "config", "protocol", "metrics", "principal", "shutdown", "workers"],
+    ),
+    ("gateway", &["http", "server", "link", "child", "config", "metrics", "shutdown", "workers"]),
     ("demo", &[]),
     ("fuzzing", &["session", "bridge", "link", "child", "protocol", "budget", "metrics", "principal", "seal"]),
 ];

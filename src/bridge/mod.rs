@@ -83,7 +83,7 @@ impl Asked<'_> {
     /// Where a slice of the text stands in it.
     pub(crate) fn span_of(&self, slice: &[u8]) -> Span {
         let start = slice.as_ptr() as usize - self.text.as_ptr() as usize;
-        Span { start, end: start + slice.len() }
+        Span::new(start..start + slice.len())
     }
 
     /// The state that a retry brings, where there can be a retry.

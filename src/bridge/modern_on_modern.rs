@@ -213,14 +213,14 @@ impl ModernOnModern {
             // It ended before it began; a client expects the acknowledgement first.
             out.push(Routed::Dropped("listen_not_acknowledged"));
         }
-        out.push(Routed::Event(call.stream, EventKind::Answer, splice(text, &mut edits, b"")));
+        out.push(Routed::passing(call.stream, EventKind::Answer, text, &mut edits));
     }
 
     fn notification(&mut self, text: &[u8], envelope: &Envelope, now: Instant, out: &mut Vec<Routed>) {
         if let Some(subscription) = envelope.about_subscription {
             return self.frame(text, envelope, subscription, out);
         }
-        match (envelope.method(text), envelope.about_token, envelope.about_request) {
+        match (envelope.method, envelope.about_token, envelope.about_request) {
             (Method::Progress, Some(token), _) => {
                 let call = private_number(token.of(text)).and_then(|number| self.calls.get_mut(&number));
                 let Some(call) = call else { return out.push(Routed::Dropped("progress_without_call")) };
@@ -241,7 +241,7 @@ impl ModernOnModern {
                 self.fading.retain(|(_, since)| now.saturating_duration_since(*since) < FADE);
                 match self.loggers.last().and_then(|logger| self.calls.get(logger)) {
                     Some(_) if !self.fading.is_empty() => out.push(Routed::Dropped("log_after_cancel")),
-                    Some(call) => out.push(Routed::Event(call.stream, EventKind::Notification, splice(text, &mut [], b""))),
+                    Some(call) => out.push(Routed::passing(call.stream, EventKind::Notification, text, &mut [])),
                     None => out.push(Routed::Dropped("log_for_nobody")),
                 }
             }
@@ -267,7 +267,7 @@ impl ModernOnModern {
             Some(_) => out.push(Routed::Dropped("listen_not_acknowledged")),
             None => out.push(Routed::Event(call.stream, EventKind::Notification, line)),
         }
-        if envelope.method(text) == Method::Changed {
+        if envelope.method == Method::Changed {
             out.push(Routed::Notice(Notice::Changed(text.to_vec())));
         }
     }
@@ -359,7 +359,7 @@ impl Route for ModernOnModern {
 
 fn span(text: &[u8], slice: &[u8]) -> Span {
     let start = slice.as_ptr() as usize - text.as_ptr() as usize;
-    Span { start, end: start + slice.len() }
+    Span::new(start..start + slice.len())
 }
 
 /// The `_meta` of a request that may not ask for logs.

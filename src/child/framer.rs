@@ -1,11 +1,17 @@
 //! Cuts what a child writes into lines. Pure. Never holds more than the longest line allowed.
 
 use std::mem;
+use std::ops::Range;
 
+use bytes::Bytes;
 use memchr::{memchr, memrchr};
+
+/// Room before a line that does not arrive whole, for an id that is longer than the one it replaces.
+const ROOM: usize = 64;
 
 /// Collects the pieces of a line that does not arrive whole.
 pub(crate) struct Framer {
+    /// With room before it, if it is not empty.
     partial: Vec<u8>,
     /// The line that is arriving is too long: everything up to its end is thrown away.
     discards: bool,
@@ -15,7 +21,7 @@ pub(crate) struct Framer {
 /// The lines that one chunk completed.
 pub(crate) struct Fed<'a> {
     /// The line that began in an earlier chunk.
-    first: Option<Vec<u8>>,
+    first: Option<LongLine>,
     /// Whole lines.
     rest: &'a [u8],
     /// A line before these turned out too long, and is thrown away.
@@ -39,7 +45,7 @@ impl Framer {
             };
             fed.lost_before = !self.keep(&chunk[..end]);
             if !mem::take(&mut self.discards) {
-                fed.first = Some(mem::take(&mut self.partial));
+                fed.first = Some(LongLine(mem::take(&mut self.partial)));
             }
             chunk = &chunk[end + 1..];
         }
@@ -59,7 +65,13 @@ impl Framer {
         if self.discards {
             return true;
         }
-        if self.partial.len() + piece.len() > self.max {
+        if piece.is_empty() {
+            return true;
+        }
+        if self.partial.is_empty() {
+            self.partial.resize(ROOM, 0);
+        }
+        if self.partial.len() - ROOM + piece.len() > self.max {
             self.discards = true;
             self.partial = Vec::new();
             return false;
@@ -69,11 +81,41 @@ impl Framer {
     }
 }
 
+/// A line that came in pieces.
+pub(crate) struct LongLine(Vec<u8>);
+
+impl LongLine {
+    /// The line, without its LF.
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.0[ROOM..]
+    }
+
+    /// A part of it with other bytes around: it stays where it is, if there is room for what stands before it.
+    pub(crate) fn around(self, head: &[u8], kept: Range<usize>, tail: &[u8]) -> Bytes {
+        let LongLine(mut bytes) = self;
+        let begin = ROOM + kept.start;
+        bytes.truncate(ROOM + kept.end);
+        bytes.extend_from_slice(tail);
+        match begin.checked_sub(head.len()) {
+            Some(start) => {
+                bytes[start..begin].copy_from_slice(head);
+                Bytes::from(bytes).slice(start..)
+            }
+            None => [head, &bytes[begin..]].concat().into(),
+        }
+    }
+}
+
 impl Fed<'_> {
+    /// The line that began in an earlier chunk, to be routed before the others, if it is as long as that.
+    pub(crate) fn take_first(&mut self, at_least: usize) -> Option<LongLine> {
+        self.first.take_if(|line| line.text().len() >= at_least)
+    }
+
     /// Each line, without its LF.
     pub(crate) fn lines(&self) -> impl Iterator<Item = &[u8]> {
         let rest = self.rest.strip_suffix(b"\n").map(|rest| rest.split(|byte| *byte == b'\n'));
-        self.first.as_deref().into_iter().chain(rest.into_iter().flatten())
+        self.first.as_ref().map(LongLine::text).into_iter().chain(rest.into_iter().flatten())
     }
 }
 
@@ -119,5 +161,33 @@ mod tests {
         assert_eq!(too_long, 1);
         let fed = framer.feed(b"x\nnext\n");
         assert_eq!(fed.lines().collect::<Vec<_>>(), [b"next"]);
+    }
+
+    fn long_line(text: &[u8]) -> LongLine {
+        let mut framer = Framer::new(1 << 20);
+        assert!(framer.feed(&text[..1]).first.is_none());
+        framer.feed(&[&text[1..], b"\n"].concat()).take_first(text.len()).expect("it came in pieces")
+    }
+
+    #[test]
+    fn a_part_of_a_long_line_stays_where_it_is_if_there_is_room_before_it() {
+        let line = long_line(b"{\"id\":1,\"result\":{}}");
+        let at = line.text()[7..].as_ptr();
+        let with_longer_id = line.around(&[b'7'; ROOM + 7], 7..18, b"]");
+        assert_eq!(with_longer_id, [&[b'7'; ROOM + 7], &b",\"result\":{"[..], b"]"].concat());
+        assert_eq!(with_longer_id[ROOM + 7..].as_ptr(), at, "it was moved");
+        assert_eq!(long_line(b"{\"id\":1}").around(&[b'7'; 200], 7..8, b"")[199..], *b"7}", "there is no room for that");
+        assert_eq!(long_line(b"{\"id\":1}").around(b"", 0..8, b""), "{\"id\":1}");
+    }
+
+    #[test]
+    fn a_line_that_is_not_long_stays_with_the_others() {
+        let mut framer = Framer::new(1 << 20);
+        assert!(framer.feed(b"abc").take_first(0).is_none());
+        let mut fed = framer.feed(b"d\ne\n");
+        assert!(fed.take_first(5).is_none());
+        assert_eq!(fed.lines().collect::<Vec<_>>(), [&b"abcd"[..], b"e"]);
+        assert!(fed.take_first(4).is_some());
+        assert_eq!(fed.lines().collect::<Vec<_>>(), [b"e"]);
     }
 }

@@ -3,6 +3,7 @@
 
 mod cgroup;
 pub(crate) mod framer;
+pub(crate) mod line;
 mod orphans;
 pub(crate) mod outbox;
 pub(crate) mod pipe;
@@ -86,9 +87,7 @@ impl Running {
         let (pidfd, stdin, stdout) = match watched() {
             Ok(watched) => watched,
             Err(error) => {
-                let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-                wait::reap_killed(&process);
-                spawner.forget(pid);
+                end_unwatched(&process, &spawner);
                 return Err(error);
             }
         };
@@ -97,9 +96,33 @@ impl Running {
         Ok(Running { stdin, output: Output { process, pidfd, stdout, framer, stderr, tail, spawner } })
     }
 
+    /// The same, read and written on the caller's thread from here on; ends it if the system refuses.
+    pub(crate) fn moved_here(self) -> io::Result<Running> {
+        let Running { stdin, output } = self;
+        let Output { process, pidfd, stdout, framer, stderr, tail, spawner } = output;
+        let moved = pipe::watch(stdin.into_inner(), Interest::WRITABLE)
+            .and_then(|stdin| Ok((stdin, pipe::watch(stdout.into_inner(), Interest::READABLE)?)));
+        match moved {
+            Ok((stdin, stdout)) => {
+                Ok(Running { stdin, output: Output { process, pidfd, stdout, framer, stderr, tail, spawner } })
+            }
+            Err(error) => {
+                end_unwatched(&process, &spawner);
+                Err(error)
+            }
+        }
+    }
+
     pub(crate) fn pid(&self) -> i32 {
         self.output.process.pid.as_raw_nonzero().get()
     }
+}
+
+/// Ends a process whose pipes nobody can wait for.
+fn end_unwatched(process: &Process, spawner: &Spawner) {
+    let _ = rustix::process::kill_process_group(process.pid, Signal::KILL);
+    wait::reap_killed(process);
+    spawner.forget(process.pid);
 }
 
 /// The task that reads a child's stderr.

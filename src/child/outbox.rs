@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::line::Line;
 use crate::budget::Budget;
 
 /// A child that takes nothing for this long, while as much waits as may, does not read any more.
@@ -18,9 +19,9 @@ const STEP: usize = 64 << 10;
 
 /// Lines for one process. Whoever pushes while nobody writes becomes the writer (`begin_write`).
 pub(crate) struct Outbox {
-    lines: VecDeque<Vec<u8>>,
+    lines: VecDeque<Line>,
     /// What clients said while there is no process that may hear it; `None` while there is one.
-    held: Option<VecDeque<Vec<u8>>>,
+    held: Option<VecDeque<Line>>,
     /// Bytes in `lines`, in `held`, and in the batch that is being written.
     bytes: usize,
     writing: usize,
@@ -63,8 +64,9 @@ impl Outbox {
     }
 
     /// A line is taken whole if the outbox was below its cap, so that one large message can always pass.
-    pub(crate) fn push(&mut self, line: Vec<u8>) -> Result<(), NotTaken> {
+    pub(crate) fn push(&mut self, line: impl Into<Line>) -> Result<(), NotTaken> {
         self.admits()?;
+        let line = line.into();
         self.bytes += line.len();
         self.held.as_mut().unwrap_or(&mut self.lines).push_back(line);
         self.charge();
@@ -72,10 +74,11 @@ impl Outbox {
     }
 
     /// A line of the gateway's own, which is not held back, and which no bound refuses: what waits behind it may be at the bound.
-    pub(crate) fn push_own(&mut self, line: Vec<u8>) -> Result<(), NotTaken> {
+    pub(crate) fn push_own(&mut self, line: impl Into<Line>) -> Result<(), NotTaken> {
         if self.closed {
             return Err(NotTaken::Closed);
         }
+        let line = line.into();
         self.bytes += line.len();
         self.lines.push_back(line);
         self.charge();
@@ -102,13 +105,13 @@ impl Outbox {
     }
 
     /// The next lines for the one writer of that generation, who has written all it had; `None` ends its turn.
-    pub(crate) fn next_batch(&mut self, generation: u64) -> Option<VecDeque<Vec<u8>>> {
+    pub(crate) fn next_batch(&mut self, generation: u64) -> Option<VecDeque<Line>> {
         if generation != self.generation {
             return None;
         }
         self.took(0);
         let batch = mem::take(&mut self.lines);
-        self.writing = batch.iter().map(Vec::len).sum();
+        self.writing = batch.iter().map(Line::len).sum();
         self.has_writer = !batch.is_empty();
         self.has_writer.then_some(batch)
     }
@@ -158,7 +161,7 @@ impl Outbox {
         let lost = mem::take(&mut self.lines).len();
         self.generation += 1;
         let held = self.held.get_or_insert_default();
-        self.bytes = held.iter().map(Vec::len).sum();
+        self.bytes = held.iter().map(Line::len).sum();
         (self.writing, self.has_writer, self.full_since) = (0, false, None);
         self.charge();
         lost
@@ -167,7 +170,7 @@ impl Outbox {
     /// No process comes for what was held. Says how many lines are lost.
     pub(crate) fn drop_held(&mut self) -> usize {
         let held = self.held.as_mut().map(mem::take).unwrap_or_default();
-        self.bytes -= held.iter().map(Vec::len).sum::<usize>();
+        self.bytes -= held.iter().map(Line::len).sum::<usize>();
         self.charge();
         held.len()
     }
@@ -305,9 +308,9 @@ mod tests {
         assert_eq!((outbox.begin_write(), outbox.renew()), (Some(1), 1), "the second process ends early");
         assert_eq!(outbox.push_own(b"initialize".to_vec()), Ok(()));
         assert_eq!(outbox.begin_write(), Some(2));
-        assert_eq!(outbox.next_batch(2), Some([b"initialize".to_vec()].into()));
+        assert_eq!(outbox.next_batch(2), Some([Line::from(b"initialize".to_vec())].into()));
         outbox.release();
-        assert_eq!(outbox.next_batch(2), Some([vec![b'n'; 200]].into()));
+        assert_eq!(outbox.next_batch(2), Some([Line::from(vec![b'n'; 200])].into()));
         assert_eq!((outbox.next_batch(2), outbox.bytes()), (None, 0));
     }
 
@@ -320,7 +323,7 @@ mod tests {
         assert_eq!(outbox.push_own(b"initialize".to_vec()), Ok(()));
         assert_eq!(outbox.next_batch(0), None);
         assert_eq!(outbox.begin_write(), Some(2));
-        assert_eq!(outbox.next_batch(2), Some([b"initialize".to_vec()].into()));
+        assert_eq!(outbox.next_batch(2), Some([Line::from(b"initialize".to_vec())].into()));
         outbox.left(0, 0);
         assert_eq!(outbox.bytes(), 10, "the next one has not taken it yet");
     }
@@ -345,6 +348,6 @@ mod tests {
         assert!(outbox.is_awaited());
         outbox.release();
         assert_eq!(outbox.begin_write(), Some(1));
-        assert_eq!(outbox.next_batch(1), Some([b"wake".to_vec()].into()));
+        assert_eq!(outbox.next_batch(1), Some([Line::from(b"wake".to_vec())].into()));
     }
 }

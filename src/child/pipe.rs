@@ -10,6 +10,8 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::line::{Line, advance};
+
 /// One read takes at most what a pipe holds by default.
 const CHUNK: usize = 64 << 10;
 
@@ -67,19 +69,25 @@ pub(crate) async fn read_all(pipe: &AsyncFd<OwnedFd>, mut take: impl FnMut(&[u8]
 pub(crate) enum Written {
     All,
     /// The pipe is full; these lines are still to be written (the first perhaps in part).
-    Rest(VecDeque<Vec<u8>>),
+    Rest(VecDeque<Line>),
     /// Nobody will read; so many lines did not arrive whole.
     Lost(usize),
 }
 
-/// How many lines one system call takes.
+/// How many pieces one system call takes.
 const VECTORS: usize = 64;
 
 /// Writes lines until all are written or the pipe is full.
-pub(crate) fn write(pipe: &OwnedFd, mut lines: VecDeque<Vec<u8>>) -> Written {
-    while !lines.is_empty() {
-        let slices: Vec<IoSlice<'_>> = lines.iter().take(VECTORS).map(|line| IoSlice::new(line)).collect();
-        match rustix::io::writev(pipe, &slices) {
+pub(crate) fn write(pipe: &OwnedFd, mut lines: VecDeque<Line>) -> Written {
+    while let Some(first) = lines.front() {
+        let outcome = match first.only() {
+            Some(bytes) if lines.len() == 1 => rustix::io::write(pipe, bytes),
+            _ => {
+                let slices: Vec<IoSlice<'_>> = lines.iter().flat_map(Line::slices).take(VECTORS).collect();
+                rustix::io::writev(pipe, &slices)
+            }
+        };
+        match outcome {
             Ok(count) => advance(&mut lines, count),
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Written::Rest(lines),
@@ -87,17 +95,6 @@ pub(crate) fn write(pipe: &OwnedFd, mut lines: VecDeque<Vec<u8>>) -> Written {
         }
     }
     Written::All
-}
-
-fn advance(lines: &mut VecDeque<Vec<u8>>, mut count: usize) {
-    while let Some(line) = lines.front_mut() {
-        if count < line.len() {
-            line.drain(..count);
-            return;
-        }
-        count -= line.len();
-        lines.pop_front();
-    }
 }
 
 /// Waits until the pipe takes something again.
@@ -116,8 +113,12 @@ mod tests {
     #[test]
     fn lines_cross_a_full_pipe_in_order() {
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).expect("a pipe");
-        let lines: VecDeque<Vec<u8>> = (0..200_u32).map(|n| vec![n as u8; 1000]).collect();
-        let sent: Vec<u8> = lines.iter().flatten().copied().collect();
+        let line = |n: u32| match n % 3 {
+            0 => Line::from((vec![n as u8; 300], vec![n as u8; 400].into(), vec![n as u8; 300])),
+            _ => Line::from(vec![n as u8; 1000]),
+        };
+        let lines: VecDeque<Line> = (0..200).map(line).collect();
+        let sent: Vec<u8> = (0..200_u32).flat_map(|n| [n as u8; 1000]).collect();
         let (mut got, mut rest) = (Vec::new(), lines);
         loop {
             match write(&writer, rest) {
@@ -136,6 +137,6 @@ mod tests {
     fn lines_for_nobody_are_counted() {
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).expect("a pipe");
         drop(reader);
-        assert_eq!(write(&writer, [vec![1], vec![2]].into()), Written::Lost(2));
+        assert_eq!(write(&writer, [vec![1].into(), vec![2].into()].into()), Written::Lost(2));
     }
 }

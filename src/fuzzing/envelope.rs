@@ -99,7 +99,7 @@ fn scanned(text: &[u8], value: &[u8]) {
     let mut scanner = Scanner::new(text);
     let (kind, span) = scanner.value(0).expect("a JSON value");
     scanner.end().expect("nothing behind it");
-    assert_eq!((span.start..span.end, kind), (json::range(text, value), kind_of(value)));
+    assert_eq!((span.range(), kind), (json::range(text, value), kind_of(value)));
     if kind == Value::Object {
         let (given, expected) = (object::members(value), json::members(value));
         assert_eq!(given.len(), expected.len());
@@ -218,7 +218,7 @@ impl<'a> Expected<'a> {
 
     fn compare(&self, text: &[u8], envelope: &Envelope, kind: Kind) {
         let place = |part: Option<&[u8]>| part.map(|part| json::range(text, part));
-        let given = |span: Option<Span>| span.map(|span| span.start..span.end);
+        let given = |span: Option<Span>| span.map(|span| span.range());
         assert_eq!(envelope.kind, kind);
         assert_eq!(given(envelope.id), place(self.id.filter(|id| *id != b"null")), "id");
         assert_eq!(given(envelope.asked_token), place(self.asked_token), "_meta.progressToken");

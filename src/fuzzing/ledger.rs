@@ -99,7 +99,7 @@ impl Ledger {
             }
             Kind::Request => *self.questions.entry(canonical(id.unwrap_or_default()).into_owned()).or_default() += 1,
             Kind::Notification => {
-                if let (Method::Cancelled, Some(about)) = (envelope.method(text), envelope.about_request) {
+                if let (Method::Cancelled, Some(about)) = (envelope.method, envelope.about_request) {
                     self.questions.remove(canonical(about.of(text)).as_ref());
                 }
             }
@@ -139,7 +139,7 @@ impl Ledger {
     }
 
     fn notified(&mut self, line: &[u8], envelope: &Envelope) {
-        let is_cancellation = envelope.method(line) == Method::Cancelled && envelope.about_request.is_some();
+        let is_cancellation = envelope.method == Method::Cancelled && envelope.about_request.is_some();
         assert!(is_cancellation || self.clients == Clients::Legacy, "a cancellation: {}", shown(line));
         if let Some(about) = envelope.about_request.filter(|_| is_cancellation) {
             let number = private_number(about.of(line)).expect("a private number");
@@ -156,6 +156,7 @@ impl Ledger {
         for routed in routed {
             match routed {
                 Routed::ToChild(line) => self.wrote(&line),
+                Routed::Passed(..) => panic!("nothing here is large"),
                 Routed::Event(stream, kind, text) => {
                     self.event(stream.0, kind, &text);
                     told.push((stream.0, kind, text));
@@ -197,7 +198,7 @@ impl Ledger {
             EventKind::Question => assert!(self.clients == Clients::Legacy && envelope.kind == Kind::Request, "{}", shown(text)),
             EventKind::Notification => {
                 assert!(envelope.kind == Kind::Notification || self.clients == Clients::Legacy, "{}", shown(text));
-                if let (Method::Progress, Some(token)) = (envelope.method(text), envelope.about_token) {
+                if let (Method::Progress, Some(token)) = (envelope.method, envelope.about_token) {
                     let token = token.of(text);
                     assert!(stream.tokens.iter().any(|own| own == token), "progress under a token of {number}: {}", shown(text));
                 }

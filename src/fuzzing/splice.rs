@@ -57,10 +57,10 @@ fn plain(text: &[u8], edits: &[(Span, Vec<u8>)], end: &[u8]) -> Vec<u8> {
     let last = text.iter().rposition(|byte| !is_blank(byte)).map_or(first, |last| last + 1);
     let mut out = Vec::new();
     for (at, byte) in text.iter().enumerate().take(last).skip(first) {
-        if let Some((_, new)) = edits.iter().find(|(span, _)| span.start == at) {
+        if let Some((_, new)) = edits.iter().find(|(span, _)| span.range().start == at) {
             out.extend_from_slice(new);
         }
-        if !edits.iter().any(|(span, _)| (span.start..span.end).contains(&at)) {
+        if !edits.iter().any(|(span, _)| span.range().contains(&at)) {
             out.push(if b"\r\n".contains(byte) { b' ' } else { *byte });
         }
     }

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, TRANSFER_ENCODING};
 use http::{HeaderMap, Method as Verb, Request};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use tokio::time::timeout;
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 
 use super::Http;
 use super::envelope;
 use super::modern::Modern;
 use super::old_sse::{Door, Doors};
 use super::refusal::{Refusal, Refused};
+use super::wire::{Wire, within_about};
 use crate::config::Response;
 use crate::principal::Principal;
 use crate::protocol::headers::{self, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
@@ -158,32 +160,26 @@ fn endpoint_head<B>(http: &Http, request: &Request<B>) -> Result<(), Refusal> {
 }
 
 /// Reads one request.
-pub(crate) async fn read<B>(http: &Http, request: Request<B>) -> Result<Call, Refused>
-where
-    B: http_body::Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let place = head(http, &request)?;
-    let (parts, body) = request.into_parts();
-    let fields = &parts.headers;
-    match (parts.method, place) {
-        (Verb::GET, Place::OldStream(doors)) => Ok(Call::OldStream(doors)),
-        (Verb::POST, Place::OldMessages(doors)) => {
-            let text = body_bytes(body, fields, http.server.limits.max_body).await?;
-            old_messages(&doors, parts.uri.query(), fields, &text)
-        }
-        (Verb::POST, _) => {
-            let text = body_bytes(body, fields, http.server.limits.max_body).await?;
-            post(http, parts.headers, &text)
-        }
-        (Verb::GET, _) => {
+pub(crate) async fn read(http: &Http, request: &mut Request<Incoming>, wire: &Arc<Wire>) -> Result<Call, Refused> {
+    let place = head(http, request)?;
+    if request.method() == Verb::POST {
+        let text = body_bytes(request, http.server.limits.max_body, wire).await?;
+        return match place {
+            Place::OldMessages(doors) => old_messages(&doors, request.uri().query(), request.headers(), &text),
+            Place::Endpoint | Place::OldStream(_) => post(http, request.headers_mut(), text),
+        };
+    }
+    let fields = request.headers();
+    match (request.method(), place) {
+        (&Verb::GET, Place::OldStream(doors)) => Ok(Call::OldStream(doors)),
+        (&Verb::GET, _) => {
             let session = session(http, fields)?;
             revision(fields)?;
             let Some(id) = fields.get(LAST_EVENT_ID) else { return Ok(Call::Listen(session)) };
             let id = id.to_str().ok().and_then(EventId::parse).filter(|id| session.knows(*id));
             Ok(Call::Resume(session, id.ok_or(Refusal::BadEventId)?))
         }
-        (Verb::DELETE, _) => {
+        (&Verb::DELETE, _) => {
             let session = session(http, fields)?;
             revision(fields)?;
             Ok(Call::Delete(session))
@@ -193,42 +189,44 @@ where
 }
 
 /// Which call a message is: an opening, or a message of a session.
-fn post(http: &Http, fields: HeaderMap, text: &Bytes) -> Result<Call, Refused> {
+fn post(http: &Http, fields: &mut HeaderMap, text: Bytes) -> Result<Call, Refused> {
     if text.trim_ascii_start().first() == Some(&b'[') {
-        return batch(http, &fields, text);
+        return batch(http, fields, &text);
     }
-    let envelope = jsonrpc::read(text).map_err(|fault| {
+    let envelope = jsonrpc::read(&text).map_err(|fault| {
         let id = match fault {
-            Unreadable::Shape(_, id) => id.map(|id| id.of(text)),
+            Unreadable::Shape(_, id) => id.map(|id| id.of(&text)),
             _ => None,
         };
         Refusal::Unreadable(fault).about(id)
     })?;
-    let id = envelope.id.filter(|_| envelope.kind == Kind::Request).map(|id| id.of(text));
+    let id = envelope.id.filter(|_| envelope.kind == Kind::Request);
+    let about = |refusal: Refusal, text: &[u8]| refusal.about(id.map(|id| id.of(text)));
     if envelope.kind == Kind::Answer && envelope.id.is_none() {
         return Err(Refusal::Unreadable(Unreadable::Shape("an answer needs the id of its request", None)).into());
     }
-    if envelope::claims(&fields, &envelope) {
-        return modern(http, fields, text, envelope).map_err(|refusal| refusal.about(id));
+    if envelope::claims(fields, &envelope) {
+        return modern(http, fields, &text, envelope).map_err(|refusal| about(refusal, &text));
     }
     if http.is_stateless {
-        return stateless(&fields, text, envelope).map_err(|refusal| refusal.about(id));
+        return stateless(fields, &text, envelope).map_err(|refusal| about(refusal, &text));
     }
-    let session = session(http, &fields);
-    let posted = Posted { envelope, text: text.clone() };
-    if envelope.kind == Kind::Request && envelope.method(text) == Method::Initialize {
-        return match session {
-            Ok(_) => Err(Refusal::AlreadyInitialized.about(id)),
-            Err(Refusal::NoSessionId) => Ok(Call::Open(posted)),
-            Err(refusal) => Err(refusal.about(id)),
-        };
+    let session = match (session(http, fields), envelope.kind) {
+        (Ok(session), _) => session,
+        (Err(Refusal::NoSessionId), Kind::Request) if envelope.method == Method::Initialize => {
+            return Ok(Call::Open(Posted { envelope, text }));
+        }
+        (Err(Refusal::NoSessionId), Kind::Request) => {
+            return Err(about(envelope::unknown_version(fields).unwrap_or(Refusal::NoSessionId), &text));
+        }
+        (Err(Refusal::NoSessionId), Kind::Answer) => return Err(Refusal::AnswerPosted.about(None)),
+        (Err(refusal), _) => return Err(about(refusal, &text)),
+    };
+    if envelope.kind == Kind::Request && envelope.method == Method::Initialize {
+        return Err(about(Refusal::AlreadyInitialized, &text));
     }
-    let session = session.map_err(|refusal| match (refusal, envelope.kind) {
-        (Refusal::NoSessionId, Kind::Request) => envelope::unknown_version(&fields).unwrap_or(Refusal::NoSessionId).about(id),
-        (Refusal::NoSessionId, Kind::Answer) => Refusal::AnswerPosted.about(None),
-        (refusal, _) => refusal.about(id),
-    })?;
-    revision(&fields).map_err(|refusal| refusal.about(id))?;
+    revision(fields).map_err(|refusal| about(refusal, &text))?;
+    let posted = Posted { envelope, text };
     Ok(match envelope.kind {
         Kind::Request => Call::Ask(session, posted),
         Kind::Notification | Kind::Answer => Call::Tell(session, posted),
@@ -261,7 +259,7 @@ fn batch(http: &Http, fields: &HeaderMap, text: &Bytes) -> Result<Call, Refused>
     for message in messages {
         match jsonrpc::read(message) {
             Ok(envelope) if envelope.has_claim => return bad(NO_BATCHES),
-            Ok(envelope) if envelope.method(message) == Method::Initialize => {
+            Ok(envelope) if envelope.method == Method::Initialize => {
                 return bad("initialize must not be part of a batch");
             }
             Ok(envelope) if envelope.kind == Kind::Answer && envelope.id.is_none() => {
@@ -275,7 +273,7 @@ fn batch(http: &Http, fields: &HeaderMap, text: &Bytes) -> Result<Call, Refused>
         Some(session) => Call::Batch(session, items),
         None => {
             // What could only be about a request beyond this batch is nobody's.
-            items.retain(|(text, envelope)| envelope.kind == Kind::Request || envelope.method(text) == Method::Cancelled);
+            items.retain(|(_, envelope)| envelope.kind == Kind::Request || envelope.method == Method::Cancelled);
             if items.iter().all(|(_, envelope)| envelope.kind != Kind::Request) {
                 Call::Ignore
             } else {
@@ -289,7 +287,7 @@ fn batch(http: &Http, fields: &HeaderMap, text: &Bytes) -> Result<Call, Refused>
 fn stateless(fields: &HeaderMap, text: &Bytes, envelope: Envelope) -> Result<Call, Refusal> {
     let revision = told_revision(fields)?;
     Ok(match envelope.kind {
-        Kind::Request if envelope.method(text) == Method::Initialize => Call::Open(Posted { envelope, text: text.clone() }),
+        Kind::Request if envelope.method == Method::Initialize => Call::Open(Posted { envelope, text: text.clone() }),
         Kind::Request => Call::Once(revision, vec![(text.clone(), envelope)], false),
         Kind::Notification | Kind::Answer => Call::Ignore,
     })
@@ -318,7 +316,7 @@ fn old_messages(doors: &Doors, query: Option<&str>, fields: &HeaderMap, text: &B
             let why = "this transport is of 2024-11-05: clients of 2026-07-28 use the endpoint itself";
             return Err(Refusal::Misplaced(why).about(envelope.id.map(|id| id.of(one))));
         }
-        if is_batch && envelope.method(one) == Method::Initialize {
+        if is_batch && envelope.method == Method::Initialize {
             return Err(Refusal::Misplaced("initialize must not be part of a batch").into());
         }
         items.push((text.slice_ref(one), envelope));
@@ -328,17 +326,18 @@ fn old_messages(doors: &Doors, query: Option<&str>, fields: &HeaderMap, text: &B
 }
 
 /// A message of a modern client.
-fn modern(http: &Http, fields: HeaderMap, text: &Bytes, envelope: Envelope) -> Result<Call, Refusal> {
+fn modern(http: &Http, fields: &mut HeaderMap, text: &Bytes, envelope: Envelope) -> Result<Call, Refusal> {
     match envelope.kind {
         Kind::Request => {
-            let (ask, level) = envelope::request(&fields, text, &envelope)?;
+            let (ask, level) = envelope::request(fields, text, &envelope)?;
             // A subscription is a stream, whatever the mode.
-            if ask == Ask::Listen && http.response == Response::Json && !headers::accepts(&fields).event_stream {
+            if ask == Ask::Listen && http.response == Response::Json && !headers::accepts(fields).event_stream {
                 return Err(Refusal::NotAcceptable("Client must accept text/event-stream"));
             }
+            let fields = std::mem::take(fields);
             Ok(Call::Modern(Box::new(Modern { posted: Posted { envelope, text: text.clone() }, ask, level, fields })))
         }
-        Kind::Notification => envelope::notification(&fields, text, &envelope).map(|()| Call::Ignore),
+        Kind::Notification => envelope::notification(fields, text, &envelope).map(|()| Call::Ignore),
         // 2026-07-28, Streamable HTTP, Sending Messages, 4.
         Kind::Answer => Err(Refusal::AnswerPosted),
     }
@@ -366,19 +365,33 @@ fn revision(fields: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-async fn body_bytes<B>(body: B, fields: &HeaderMap, max: usize) -> Result<Bytes, Refusal>
-where
-    B: http_body::Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let declared = fields.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > max as u64) {
+/// The whole body. One that comes in one piece is not copied, any other once.
+async fn body_bytes(request: &mut Request<Incoming>, max: usize, wire: &Wire) -> Result<Bytes, Refusal> {
+    let body = request.body_mut();
+    if body.size_hint().lower() > max as u64 {
         return Err(Refusal::BodyTooLarge);
     }
-    match timeout(BODY_PATIENCE, Limited::new(body, max).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge),
-        Ok(Err(_)) => Err(Refusal::BodyCut),
-        Err(_) => Err(Refusal::BodyTooSlow),
-    }
+    let read = async {
+        let (mut only, mut whole) = (Bytes::new(), Vec::new());
+        while !body.is_end_stream() {
+            let Some(frame) = body.frame().await else { break };
+            let Ok(piece) = frame.map_err(|_| Refusal::BodyCut)?.into_data() else { continue };
+            if piece.len() > max - only.len() - whole.len() {
+                return Err(Refusal::BodyTooLarge);
+            }
+            if only.is_empty() && whole.is_empty() {
+                only = piece;
+                continue;
+            }
+            if whole.is_empty() {
+                // Room that is not used yet costs nothing.
+                let rest = usize::try_from(body.size_hint().lower()).unwrap_or(max);
+                whole.reserve_exact(only.len() + piece.len() + rest);
+                whole.extend_from_slice(&std::mem::take(&mut only));
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(if whole.is_empty() { only } else { whole.into() })
+    };
+    within_about(wire, BODY_PATIENCE, read).await.unwrap_or(Err(Refusal::BodyTooSlow))
 }

@@ -16,8 +16,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Site;
 use super::body::Body;
 use super::listener::Socket;
-use super::wire::{Busy, Order, Speaks, Ticker, Wire};
+use super::wire::{Alarm, Busy, Order, Speaks, Ticker, Wire};
 use crate::metrics::{ActiveGuard, Metrics};
+use crate::workers::Seat;
 
 /// How long a client may take to say which HTTP it speaks, and to send a request's head; also how long an HTTP/1.1
 /// connection may be idle.
@@ -47,14 +48,18 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
 }
 
+/// What is free again when a connection ends.
+pub(crate) type Kept = (OwnedSemaphorePermit, ActiveGuard, Seat);
+
 /// A connection being served; ends when it ends, is cut, is idle for too long, or the gateway stops.
 pub(crate) struct Serving {
     stage: Stage,
     wire: Arc<Wire>,
+    alarm: Alarm,
     shared: Arc<Shared>,
     /// It was told to leave.
     leaves: bool,
-    _place: (OwnedSemaphorePermit, ActiveGuard),
+    _place: Kept,
 }
 
 #[allow(clippy::large_enum_variant)] // nearly every connection is HTTP/1.1
@@ -67,10 +72,10 @@ enum Stage {
 }
 
 impl Serving {
-    pub(crate) fn new(mut socket: Socket, shared: Arc<Shared>, place: (OwnedSemaphorePermit, ActiveGuard)) -> Serving {
+    pub(crate) fn new(mut socket: Socket, shared: Arc<Shared>, place: Kept) -> Serving {
         let wire = shared.ticker.wire(Speaks::Unknown);
         socket.wire = Some(Arc::clone(&wire));
-        Serving { stage: Stage::Greeting(Some(socket)), wire, shared, leaves: false, _place: place }
+        Serving { stage: Stage::Greeting(Some(socket)), wire, alarm: Alarm::default(), shared, leaves: false, _place: place }
     }
 
     fn http1(&self, socket: Socket) -> Stage {
@@ -105,6 +110,7 @@ impl Future for Serving {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let serving = &mut *self;
         serving.wire.watch(cx);
+        serving.alarm.look(&serving.wire);
         let order = serving.wire.order();
         if order == Order::Cut {
             return Poll::Ready(());
@@ -130,7 +136,11 @@ impl Future for Serving {
                 if leaves_now {
                     connection.as_mut().graceful_shutdown();
                 }
-                connection.poll(cx).map(drop)
+                let ended = connection.poll(cx).map(drop);
+                if ended.is_pending() {
+                    serving.alarm.set(&serving.wire, cx);
+                }
+                ended
             }
             Stage::Http2(connection) => {
                 let mut connection = Pin::new(&mut **connection);
@@ -155,13 +165,10 @@ impl Service<Request<Incoming>> for Requests {
     /// Boxed: hyper keeps room for it as long as the connection, which mostly waits.
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Self::Error>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let (shared, busy) = (Arc::clone(&self.shared), Busy::new(&self.wire));
         Box::pin(async move {
-            // On HTTP/2 one client's other streams live on the same connection.
-            let is_h1 = busy.wire().speaks() == Speaks::Http1;
-            let cut = is_h1.then(|| Arc::clone(busy.wire()) as _);
-            let response = shared.site.respond(request, cut).await?;
+            let response = shared.site.respond(&mut request, busy.wire()).await;
             Ok(response.map(|body| body.holding(busy)))
         })
     }

@@ -1,7 +1,9 @@
 //! Listening sockets and the accept loop. Out of descriptors it waits and goes on; over its bound it says so and closes.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::net;
+use std::os::unix;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,18 +24,32 @@ use super::wire::Wire;
 use crate::config::Listen;
 use crate::metrics::ActiveGuard;
 use crate::shutdown::{Phase, Shutdown};
+use crate::workers::{Place, Workers};
 
 /// A peer that acknowledges nothing for this long is gone.
 const PEER_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is written from one buffer, even if it comes in several.
+const SMALL: usize = 1024;
 /// How long to wait before another try when the system has no descriptor left.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n\
     content-length: 104\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32603,\"message\":\"Too many connections (--max-connections)\"}}";
 
 /// A bound socket.
-pub(crate) enum Listener {
+pub(crate) struct Listener {
+    socket: Bound,
+    address: Listen,
+}
+
+enum Bound {
     Tcp(TcpListener),
-    Unix(UnixListener, std::path::PathBuf),
+    Unix(UnixListener),
+}
+
+/// A connection that no runtime knows of yet.
+enum Accepted {
+    Tcp(net::TcpStream),
+    Unix(unix::net::UnixStream),
 }
 
 /// An accepted connection.
@@ -51,8 +67,12 @@ enum Stream {
 impl Listener {
     /// Binds. A socket file that nobody listens on any more is replaced.
     pub(crate) async fn bind(listen: &Listen) -> io::Result<Listener> {
-        match listen {
-            Listen::Tcp(address) => TcpListener::bind(address).await.map(Listener::Tcp),
+        let (socket, address) = match listen {
+            Listen::Tcp(address) => {
+                let listener = TcpListener::bind(address).await?;
+                let address = listener.local_addr()?;
+                (Bound::Tcp(listener), Listen::Tcp(address))
+            }
             Listen::Unix(path) => {
                 let is_stale = fs::metadata(path).is_ok_and(|file| file.file_type().is_socket())
                     && UnixStream::connect(path).await.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
@@ -61,36 +81,53 @@ impl Listener {
                 }
                 let listener = UnixListener::bind(path)?;
                 fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-                Ok(Listener::Unix(listener, path.clone()))
+                (Bound::Unix(listener), Listen::Unix(path.clone()))
             }
-        }
+        };
+        Ok(Listener { socket, address })
     }
 
     /// The address as bound: with the port that was picked.
-    pub(crate) fn address(&self) -> io::Result<Listen> {
-        match self {
-            Listener::Tcp(listener) => listener.local_addr().map(Listen::Tcp),
-            Listener::Unix(_, path) => Ok(Listen::Unix(path.clone())),
-        }
+    pub(crate) fn address(&self) -> &Listen {
+        &self.address
     }
 
-    async fn accept(&self) -> io::Result<Socket> {
-        match self {
-            Listener::Tcp(listener) => {
+    async fn accept(&self) -> io::Result<Accepted> {
+        match &self.socket {
+            Bound::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let socket = socket2::SockRef::from(&stream);
                 socket.set_tcp_nodelay(true)?;
                 socket.set_tcp_user_timeout(Some(PEER_TIMEOUT))?;
-                Ok(Socket::new(Stream::Tcp(stream)))
+                stream.into_std().map(Accepted::Tcp)
             }
-            Listener::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Socket::new(Stream::Unix(stream))),
+            Bound::Unix(listener) => listener.accept().await?.0.into_std().map(Accepted::Unix),
         }
+    }
+}
+
+impl Accepted {
+    /// Makes the runtime know of it that the caller has entered.
+    fn register(self) -> io::Result<Socket> {
+        let stream = match self {
+            Accepted::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
+            Accepted::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+        };
+        Ok(Socket { stream, wire: None })
+    }
+
+    /// Says a few bytes, if they can be said at once, and hangs up.
+    fn say(self, bytes: &[u8]) {
+        let _ = match self {
+            Accepted::Tcp(mut stream) => stream.write(bytes),
+            Accepted::Unix(mut stream) => stream.write(bytes),
+        };
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Listener::Unix(_, path) = self {
+        if let Listen::Unix(path) = &self.address {
             let _ = fs::remove_file(path);
         }
     }
@@ -103,6 +140,8 @@ pub(crate) struct Accepting {
     pub(crate) shutdown: Arc<Shutdown>,
     /// The loop ends when this is reached.
     pub(crate) until: Phase,
+    /// Whose threads serve the connections; without, the loop's own does.
+    pub(crate) workers: Option<Arc<Workers>>,
 }
 
 /// Accepts connections until the gateway stops; then the socket is closed.
@@ -130,7 +169,7 @@ pub(crate) async fn accept(listener: Listener, accepting: Accepting) {
     }
 }
 
-fn spawn(socket: Socket, accepting: &Accepting) {
+fn spawn(socket: Accepted, accepting: &Accepting) {
     let Ok(permit) = Arc::clone(&accepting.connections).try_acquire_owned() else {
         accepting.shared.metrics.rejection_counted("too_many_connections");
         debug!("too many connections");
@@ -139,7 +178,18 @@ fn spawn(socket: Socket, accepting: &Accepting) {
     };
     let active = ActiveGuard::new(accepting.shared.metrics.connections_active.clone());
     // Ends with its connection, at the latest when the gateway stops; its permit is what is waited for.
-    drop(tokio::spawn(Serving::new(socket, Arc::clone(&accepting.shared), (permit, active))));
+    let place = accepting.workers.as_ref().map_or_else(Place::here, |workers| workers.place());
+    let registered = {
+        let _there = place.enter();
+        socket.register()
+    };
+    let socket = match registered {
+        Ok(socket) => socket,
+        Err(error) => return debug!(%error, "a connection was lost before it was served"),
+    };
+    let shared = Arc::clone(&accepting.shared);
+    // Ends with its connection, at the latest when the gateway stops; its permit is what is waited for.
+    drop(place.spawn(|seat| Serving::new(socket, shared, (permit, active, seat))));
 }
 
 /// A metric's label, and whether the fault is on our side (the other side's need no pause).
@@ -155,10 +205,6 @@ fn errno(error: &io::Error) -> (&'static str, bool) {
 }
 
 impl Socket {
-    fn new(stream: Stream) -> Socket {
-        Socket { stream, wire: None }
-    }
-
     /// The bytes that have come, without taking them; waits for the first.
     pub(super) fn poll_peek(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
@@ -189,14 +235,16 @@ impl Socket {
         }
         outcome
     }
+}
 
-    /// Says a few bytes, if they can be said at once, and hangs up.
-    fn say(self, bytes: &[u8]) {
-        let _ = match &self.stream {
-            Stream::Tcp(stream) => stream.try_write(bytes),
-            Stream::Unix(stream) => stream.try_write(bytes),
-        };
+/// Puts the buffers into one if they fit; says how much that is.
+fn gather(bufs: &[io::IoSlice<'_>], into: &mut [u8; SMALL]) -> Option<usize> {
+    let mut len = 0;
+    for buf in bufs {
+        into.get_mut(len..len + buf.len())?.copy_from_slice(buf);
+        len += buf.len();
     }
+    Some(len)
 }
 
 impl AsyncRead for Socket {
@@ -219,6 +267,11 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        // One small buffer costs the system less than a few.
+        let mut small = [0; SMALL];
+        if let Some(len) = gather(bufs, &mut small) {
+            return self.poll_write(cx, &small[..len]);
+        }
         let socket = self.get_mut();
         let outcome = match &mut socket.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),

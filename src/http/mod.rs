@@ -1,12 +1,11 @@
 //! The HTTP side: accepts connections, gives each its timers and bounds, and answers requests by way of `check`, `post`
 //! and `get`.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Method, Request, Response};
+use hyper::body::Incoming;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -14,9 +13,9 @@ pub(crate) use self::body::Body;
 use self::check::Call;
 pub(crate) use self::old_sse::Doors;
 use self::refusal::Refused;
+use self::wire::Wire;
 use crate::config::{Access, Limits, Response as ResponseMode};
 use crate::link::EndReason;
-use crate::link::stream::Cut;
 use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::shutdown::Shutdown;
@@ -67,32 +66,24 @@ pub(crate) enum Site {
 }
 
 impl Site {
-    /// Answers one request. `cut` ends its connection, where that serves nobody else.
-    async fn respond<B>(&self, request: Request<B>, cut: Option<Cut>) -> Result<Response<Body>, Infallible>
-    where
-        B: http_body::Body<Data = Bytes>,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        Ok(match self {
-            Site::Mcp(http) => http.respond(request, cut).await,
-            Site::Admin(admin) => admin.respond(&request),
-        })
+    /// Answers one request that came on `wire`.
+    async fn respond(&self, request: &mut Request<Incoming>, wire: &Arc<Wire>) -> Response<Body> {
+        match self {
+            Site::Mcp(http) => http.respond(request, wire).await,
+            Site::Admin(admin) => admin.respond(request),
+        }
     }
 }
 
 impl Http {
-    async fn respond<B>(&self, request: Request<B>, cut: Option<Cut>) -> Response<Body>
-    where
-        B: http_body::Body<Data = Bytes>,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    async fn respond(&self, request: &mut Request<Incoming>, wire: &Arc<Wire>) -> Response<Body> {
         let began = Instant::now();
         let verb = label(request.method());
         // Only a page that may ask may also read what it is told.
         let origin_is_allowed =
             request.headers().contains_key(http::header::ORIGIN) && self.access.check_origin(request.headers()).is_ok();
-        let fields = origin_is_allowed.then(|| request.headers().clone());
-        let mut response = match self.call(request, cut).await {
+        let fields = origin_is_allowed.then(|| Box::new(request.headers().clone()));
+        let mut response = match self.call(request, wire).await {
             Ok(response) => response,
             Err(refused) => {
                 self.metrics.rejection_counted(refused.refusal.label());
@@ -108,31 +99,27 @@ impl Http {
         response
     }
 
-    async fn call<B>(&self, request: Request<B>, cut: Option<Cut>) -> Result<Response<Body>, Refused>
-    where
-        B: http_body::Body<Data = Bytes>,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let preflight = (*request.method() == Method::OPTIONS).then(|| access::preflight(request.headers()));
-        match check::read(self, request).await? {
-            Call::Open(posted) => post::open(self, &posted).await,
-            Call::Once(revision, items, is_batch) => post::once(self, revision, &items, is_batch, cut).await,
-            Call::Ask(session, posted) => post::ask(self, &session, &posted, cut).await,
+    async fn call(&self, request: &mut Request<Incoming>, wire: &Arc<Wire>) -> Result<Response<Body>, Refused> {
+        match check::read(self, request, wire).await? {
+            // What is rarer, or larger, has its own room, so that a call moves little.
+            Call::Open(posted) => Box::pin(post::open(self, &posted, wire)).await,
+            Call::Once(revision, items, is_batch) => Box::pin(post::once(self, revision, &items, is_batch, wire)).await,
+            Call::Ask(session, posted) => post::ask(self, &session, &posted, wire).await,
             Call::Tell(session, posted) => post::tell(self, &session, &posted),
-            Call::Batch(session, items) => post::batch(self, &session, &items, cut).await,
-            Call::Listen(session) => Ok(get::listen(self, &session, cut)?),
-            Call::Resume(session, id) => Ok(get::resume(self, &session, id, cut)?),
+            Call::Batch(session, items) => Box::pin(post::batch(self, &session, &items, wire.cut())).await,
+            Call::Listen(session) => Ok(get::listen(self, &session, wire.cut())?),
+            Call::Resume(session, id) => Ok(get::resume(self, &session, id, wire.cut())?),
             Call::Delete(session) => {
                 // Unknown from here on, before anything is waited for.
                 self.server.forget(&session);
                 session.end(EndReason::Deleted);
                 Ok(reply::status(http::StatusCode::OK))
             }
-            Call::Modern(call) => modern::ask(self, &call, cut).await,
-            Call::OldStream(doors) => Ok(old_sse::listen(self, &doors, cut)?),
-            Call::OldMessages(door, items, is_batch) => old_sse::take(self, &door, &items, is_batch).await,
+            Call::Modern(call) => Box::pin(modern::ask(self, &call, wire)).await,
+            Call::OldStream(doors) => Ok(old_sse::listen(self, &doors, wire.cut())?),
+            Call::OldMessages(door, items, is_batch) => Box::pin(old_sse::take(self, &door, &items, is_batch)).await,
             Call::Ignore => Ok(reply::status(http::StatusCode::ACCEPTED)),
-            Call::Preflight => Ok(preflight.unwrap_or_else(|| reply::status(http::StatusCode::NO_CONTENT))),
+            Call::Preflight => Ok(access::preflight(request.headers())),
         }
     }
 }

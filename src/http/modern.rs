@@ -1,13 +1,13 @@
 //! A modern client's request: to a child of either era, and its answer as one JSON body or at the end of an event stream. A
 //! stream that the client closes is a request that it cancels (2026-07-28, Streamable HTTP, Cancellation).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response as HttpResponse, StatusCode};
 use memchr::memmem;
 use serde_json::json;
-use tokio::time::timeout;
 use tracing::{Instrument as _, debug_span};
 
 use super::Http;
@@ -16,6 +16,7 @@ use super::check::Posted;
 use super::post::not_opened_refusal;
 use super::refusal::{self, Refusal, Refused};
 use super::reply;
+use super::wire::{Wire, within};
 use crate::bridge::capabilities::Declared;
 use crate::bridge::subscriptions::{BadFilter, Filter};
 use crate::bridge::{Asked, Trace, code_of};
@@ -49,7 +50,7 @@ enum Went {
 }
 
 /// Answers a modern request.
-pub(crate) async fn ask(http: &Http, modern: &Modern, cut: Option<Cut>) -> Result<HttpResponse<Body>, Refused> {
+pub(crate) async fn ask(http: &Http, modern: &Modern, wire: &Arc<Wire>) -> Result<HttpResponse<Body>, Refused> {
     let text = &modern.posted.text;
     let id = modern.posted.envelope.id.unwrap_or_default();
     let about = |refusal: Refusal| refusal.about(Some(id.of(text)));
@@ -68,6 +69,7 @@ pub(crate) async fn ask(http: &Http, modern: &Modern, cut: Option<Cut>) -> Resul
         session: None,
     };
     let span = debug_span!("call", method = %modern.posted.envelope.method_name(text));
+    let cut = wire.cut();
     let answered = async {
         // A call that waits in a legacy child goes on there, whatever has become known of the server since.
         let went = if era.is_modern && http.server.pool.is_parked(&Principal::Anonymous, &asked) {
@@ -78,7 +80,7 @@ pub(crate) async fn ask(http: &Http, modern: &Modern, cut: Option<Cut>) -> Resul
             to_legacy(http, &asked, &modern.fields, cut).await
         };
         match went? {
-            Went::Taken(taken) => Ok(answered(http, &asked, taken).await),
+            Went::Taken(taken) => Ok(answered(http, &asked, taken, wire).await),
             Went::Answer(answer) => Ok(whole(http, &asked, answer.into(), true)),
         }
     };
@@ -164,7 +166,7 @@ fn lost(asked: &Asked<'_>, reason: &str, text: &str) -> Went {
     Went::Answer(jsonrpc::error(Some(asked.id.1), INTERNAL_ERROR, text, Some(json!({ "reason": reason }))))
 }
 
-async fn answered(http: &Http, asked: &Asked<'_>, taken: Taken) -> HttpResponse<Body> {
+async fn answered(http: &Http, asked: &Asked<'_>, taken: Taken, wire: &Arc<Wire>) -> HttpResponse<Body> {
     let Taken { reader, is_offered } = taken;
     if asked.ask == Ask::Listen {
         return stream(http, reader, "listen");
@@ -175,8 +177,8 @@ async fn answered(http: &Http, asked: &Asked<'_>, taken: Taken) -> HttpResponse<
         let answer = reader.answer().await.unwrap_or_else(none);
         return whole(http, asked, answer, is_offered);
     }
-    match timeout(HOLD, reader.first()).await {
-        Ok(First::Answer(answer)) => whole(http, asked, answer, is_offered),
+    match within(wire, HOLD, reader.first()).await {
+        Some(First::Answer(answer)) => whole(http, asked, answer, is_offered),
         _ => stream(http, reader, "modern"),
     }
 }

@@ -164,7 +164,7 @@ pub(super) async fn take(
     let first = items.first();
     if let Some((text, envelope)) = first.filter(|_| !is_batch)
         && envelope.kind == Kind::Request
-        && envelope.method(text) == Method::Initialize
+        && envelope.method == Method::Initialize
     {
         open(http, door, text, envelope).await?;
         return accepted;

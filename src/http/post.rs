@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response as HttpResponse;
-use tokio::time::timeout;
 use tracing::{Instrument as _, debug_span};
 
 use super::Http;
@@ -13,6 +12,7 @@ use super::body::{Body, Events};
 use super::check::Posted;
 use super::refusal::{self, Refusal, Refused};
 use super::reply;
+use super::wire::{Wire, within};
 use crate::config::Response;
 use crate::link::NotPosted;
 use crate::link::cursor::First;
@@ -30,7 +30,7 @@ use crate::session::{Refuse, Session, Way};
 const JSON_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Opens a session. Its id goes out with the answer to `initialize`, never with an error.
-pub(crate) async fn open(http: &Http, posted: &Posted) -> Result<HttpResponse<Body>, Refused> {
+pub(crate) async fn open(http: &Http, posted: &Posted, wire: &Arc<Wire>) -> Result<HttpResponse<Body>, Refused> {
     let id = posted.envelope.id.map(|id| id.of(&posted.text));
     if http.shutdown.is_draining() {
         return Err(Refusal::Draining.about(id));
@@ -42,7 +42,7 @@ pub(crate) async fn open(http: &Http, posted: &Posted) -> Result<HttpResponse<Bo
         };
     }
     match http.server.open(&posted.text, &posted.envelope, carries(http), Principal::Anonymous).await {
-        Ok((session, reader)) => answered(http, &session, reader, posted, http.response).await,
+        Ok((session, reader)) => answered(http, &session, reader, posted, wire).await,
         Err(NotOpened::Refused(answer)) => Ok(reply::json(answer, None)),
         Err(why) => Err(not_opened_refusal(why).about(id)),
     }
@@ -61,7 +61,7 @@ pub(crate) async fn once(
     revision: Revision,
     items: &[(Bytes, Envelope)],
     is_batch: bool,
-    cut: Option<Cut>,
+    wire: &Arc<Wire>,
 ) -> Result<HttpResponse<Body>, Refused> {
     let first = items.iter().find_map(|(text, envelope)| envelope.id.map(|id| id.of(text))).filter(|_| !is_batch);
     if http.shutdown.is_draining() {
@@ -72,9 +72,9 @@ pub(crate) async fn once(
     match items {
         [(text, envelope)] if !is_batch => {
             let posted = Posted { envelope: *envelope, text: text.clone() };
-            ask(http, &session, &posted, cut).await
+            ask(http, &session, &posted, wire).await
         }
-        items => batch(http, &session, items, cut).await,
+        items => batch(http, &session, items, wire.cut()).await,
     }
 }
 
@@ -102,7 +102,7 @@ pub(crate) async fn ask(
     http: &Http,
     session: &Arc<Session>,
     posted: &Posted,
-    cut: Option<Cut>,
+    wire: &Arc<Wire>,
 ) -> Result<HttpResponse<Body>, Refused> {
     let id = posted.envelope.id.map(|id| id.of(&posted.text));
     if http.shutdown.is_draining() {
@@ -111,9 +111,9 @@ pub(crate) async fn ask(
     let span = debug_span!("call", session = session.id.short(), method = %posted.envelope.method_name(&posted.text));
     let asked = async {
         let refuse = refuser(http);
-        let taken = session.call(&posted.text, &posted.envelope, Way::Own, carries(http), cut, &refuse).await;
+        let taken = session.call(&posted.text, &posted.envelope, Way::Own, carries(http), wire.cut(), &refuse).await;
         match taken.map_err(|why| refused(http, why).about(id))? {
-            Some(reader) => answered(http, session, reader, posted, http.response).await,
+            Some(reader) => answered(http, session, reader, posted, wire).await,
             None => Ok(reply::accepted(session)),
         }
     };
@@ -157,16 +157,16 @@ async fn answered(
     session: &Arc<Session>,
     reader: Reader,
     posted: &Posted,
-    response: Response,
+    wire: &Arc<Wire>,
 ) -> Result<HttpResponse<Body>, Refused> {
-    let first = match response {
+    let first = match http.response {
         Response::Json => Some(reader.first().await),
-        Response::Auto => timeout(JSON_PATIENCE, reader.first()).await.ok(),
+        Response::Auto => within(wire, JSON_PATIENCE, reader.first()).await,
         Response::Sse => None,
     };
     match first {
         Some(First::Answer(answer)) => Ok(reply::json(answer, Some(session))),
-        Some(_) if response == Response::Json => {
+        Some(_) if http.response == Response::Json => {
             let id = posted.envelope.id.map(|id| id.of(&posted.text));
             let error = jsonrpc::error(id, INTERNAL_ERROR, "Error processing request: No response received", None);
             Ok(reply::json(error, Some(session)))

@@ -1,15 +1,17 @@
 //! A connection as those see it who do not serve it: it can be cut, its requests are counted, and one coarse clock for all
 //! connections looks after their deadlines, so that no request costs a timer.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
-use crate::link::stream::Connection;
+use crate::link::stream::{Connection, Cut};
 use crate::shutdown::{Phase, Shutdown};
 
 /// How exact deadlines are: this much late at most, on a machine that has time.
@@ -63,6 +65,10 @@ pub(crate) struct Wire {
     moved: AtomicU64,
     /// When it is to be woken.
     wake_at: AtomicU64,
+    /// The same, exactly, in microseconds.
+    alarm_at: AtomicU64,
+    /// The last alarm that rang.
+    rang: AtomicU64,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -103,6 +109,8 @@ impl Ticker {
             busy: AtomicU32::new(0),
             moved: AtomicU64::new(self.now()),
             wake_at: AtomicU64::new(NEVER),
+            alarm_at: AtomicU64::new(NEVER),
+            rang: AtomicU64::new(0),
             waker: Mutex::default(),
         });
         wires.push(Arc::clone(&wire));
@@ -224,6 +232,11 @@ impl Wire {
         self.wake_at.fetch_min(u64::try_from(at.as_millis()).unwrap_or(NEVER), Ordering::Relaxed);
     }
 
+    /// What ends the connection, where that serves nobody else: on HTTP/2 one client's other streams live on it.
+    pub(super) fn cut(self: &Arc<Self>) -> Option<Cut> {
+        (self.speaks() == Speaks::Http1).then(|| Arc::clone(self) as Cut)
+    }
+
     fn wake_if_due(&self, now: u64) {
         if self.wake_at.load(Ordering::Relaxed) <= now {
             self.wake_at.store(NEVER, Ordering::Relaxed);
@@ -268,4 +281,90 @@ impl Drop for Busy {
         self.0.busy.fetch_sub(1, Ordering::Relaxed);
         self.0.moved();
     }
+}
+
+/// Waits for something, but not longer than `patience`. On HTTP/1.1 a connection's waits share one timer.
+pub(super) async fn within<T>(wire: &Wire, patience: Duration, future: impl Future<Output = T>) -> Option<T> {
+    wait(wire, patience, Wire::has_rung, future).await
+}
+
+/// The same, as exact as the ticker; on HTTP/1.1 without any timer.
+pub(super) async fn within_about<T>(wire: &Wire, patience: Duration, future: impl Future<Output = T>) -> Option<T> {
+    wait(wire, patience, Wire::has_passed, future).await
+}
+
+async fn wait<T>(
+    wire: &Wire,
+    patience: Duration,
+    is_over: impl Fn(&Wire, Duration, &mut Option<u64>) -> bool,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    let mut future = pin!(future);
+    if wire.speaks() != Speaks::Http1 {
+        return Box::pin(timeout(patience, future)).await.ok();
+    }
+    let mut deadline = None;
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending if is_over(wire, patience, &mut deadline) => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
+impl Wire {
+    /// Whether an alarm says that the time is up for who waits from now on, or has its deadline from before; else one is asked for.
+    fn has_rung(&self, patience: Duration, deadline: &mut Option<u64>) -> bool {
+        let deadline = *deadline.get_or_insert_with(|| micros(self.ticker.began.elapsed() + patience));
+        let is_over = self.rang.load(Ordering::Relaxed) >= deadline;
+        if !is_over {
+            self.alarm_at.fetch_min(deadline, Ordering::Relaxed);
+        }
+        is_over
+    }
+
+    /// The same by the ticker, which may be as old as a tick when the wait begins.
+    fn has_passed(&self, patience: Duration, deadline: &mut Option<u64>) -> bool {
+        let deadline = *deadline.get_or_insert_with(|| millis(self.now() + patience + TICK));
+        let is_over = self.ticker.now() >= deadline;
+        if !is_over {
+            self.wake_at.fetch_min(deadline, Ordering::Relaxed);
+        }
+        is_over
+    }
+}
+
+/// One timer for the waits of a connection: it rings once for many requests, not for each.
+#[derive(Default)]
+pub(super) struct Alarm(Option<(u64, Pin<Box<Sleep>>)>);
+
+impl Alarm {
+    /// Before the connection is served: who waits finds that it rang, or asks for it again.
+    pub(super) fn look(&mut self, wire: &Wire) {
+        if let Some((at, _)) = self.0.take_if(|(_, sleep)| sleep.is_elapsed()) {
+            wire.rang.store(at, Ordering::Relaxed);
+            wire.alarm_at.store(NEVER, Ordering::Relaxed);
+        }
+    }
+
+    /// After it: somebody may wait.
+    pub(super) fn set(&mut self, wire: &Wire, cx: &mut Context<'_>) {
+        let at = wire.alarm_at.load(Ordering::Relaxed);
+        if at == NEVER || self.0.as_ref().is_some_and(|(set, _)| *set <= at) {
+            return;
+        }
+        let mut sleep = Box::pin(sleep_until(wire.ticker.began + Duration::from_micros(at)));
+        if sleep.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        self.0 = Some((at, sleep));
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(NEVER - 1)
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(NEVER - 1)
 }

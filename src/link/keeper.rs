@@ -274,5 +274,5 @@ fn read_once<R: Route>(
     max_line: usize,
     link: &Arc<Link<R>>,
 ) -> Read {
-    pipe::read_once(stdout.get_ref(), |bytes| link.child_wrote(&framer.feed(bytes), max_line, bad_lines))
+    pipe::read_once(stdout.get_ref(), |bytes| link.child_wrote(&mut framer.feed(bytes), max_line, bad_lines))
 }

@@ -20,11 +20,12 @@ use self::reader::Source;
 use self::route::{Notice, Route};
 pub(crate) use self::state::NotPosted;
 use self::state::{Line, State};
-use crate::child::framer::Fed;
+use crate::child::framer::{Fed, LongLine};
 use crate::metrics::Metrics;
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::object;
 use crate::protocol::revision::Revision;
+use crate::protocol::splice;
 
 mod bad_lines;
 pub(crate) mod cursor;
@@ -120,8 +121,14 @@ impl<R: Route> Link<R> {
     }
 
     /// Lines that the child wrote: read outside the lock, routed together under it.
-    pub(crate) fn child_wrote(self: &Arc<Self>, fed: &Fed<'_>, max_line: usize, bad_lines: &mut BadLines) {
+    pub(crate) fn child_wrote(self: &Arc<Self>, fed: &mut Fed<'_>, max_line: usize, bad_lines: &mut BadLines) {
         self.heard.store(true, Ordering::Relaxed);
+        if !fed.lost_before
+            && !self.takes_batches.load(Ordering::Relaxed)
+            && let Some(line) = fed.take_first(splice::LARGE)
+        {
+            self.child_wrote_long(line, bad_lines);
+        }
         let mut lines: Vec<Line<'_>> = Vec::new();
         lines.extend(fed.lost_before.then_some(None));
         for line in fed.lines() {
@@ -144,6 +151,16 @@ impl<R: Route> Link<R> {
             bad_lines.add(&self.metrics, "too_long", b"");
         }
         self.with(|state, effects| state.child_wrote(&lines, Instant::now(), effects));
+    }
+
+    /// A long line on its own, before what came behind it.
+    fn child_wrote_long(self: &Arc<Self>, line: LongLine, bad_lines: &mut BadLines) {
+        let mut read = Vec::new();
+        self.add_message(line.text(), &mut read, bad_lines);
+        let envelope = read.pop().flatten().map(|(_, envelope)| envelope);
+        if let Some(envelope) = envelope {
+            self.with(|state, effects| state.child_wrote_long(line, &envelope, Instant::now(), effects));
+        }
     }
 
     fn add_message<'a>(&self, text: &'a [u8], lines: &mut Vec<Line<'a>>, bad_lines: &mut BadLines) {

@@ -6,6 +6,8 @@ use tokio::time::Instant;
 use super::log::Log;
 use super::stream::EventKind;
 use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::scan::Span;
+use crate::protocol::splice::{self, Around, Spliced};
 use crate::protocol::sse::StreamId;
 
 /// Decides about the messages of one child. Pure: behind a link's lock, with the time as a parameter.
@@ -60,6 +62,8 @@ pub(crate) enum Routed {
     ToChild(Vec<u8>),
     /// To the client, on that stream.
     Event(StreamId, EventKind, Vec<u8>),
+    /// The same: most of the child's line as it is.
+    Passed(StreamId, EventKind, Around),
     /// That stream ends without an answer.
     End(StreamId),
     /// To nobody; the reason is a metric's label.
@@ -72,6 +76,16 @@ pub(crate) enum Routed {
     Notice(Notice),
     /// A place that is free again; given back outside the lock.
     Release(Place),
+}
+
+impl Routed {
+    /// A line of the child with these bytes exchanged, to the client.
+    pub(crate) fn passing(stream: StreamId, kind: EventKind, text: &[u8], edits: &mut [(Span, &[u8])]) -> Routed {
+        match splice::pass(text, edits, b"") {
+            Spliced::Whole(line) => Routed::Event(stream, kind, line),
+            Spliced::Around(around) => Routed::Passed(stream, kind, around),
+        }
+    }
 }
 
 /// A place within a bound; free again when dropped.

@@ -11,9 +11,12 @@ use super::effects::Effects;
 use super::log::{Kept, Log};
 use super::route::{Route, Routed};
 use super::stream::{Cut, EventKind};
+use crate::child::framer::LongLine;
+use crate::child::line::Line as ChildLine;
 use crate::child::outbox::{NotTaken, Outbox};
 use crate::metrics::Metrics;
 use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::splice::Around;
 use crate::protocol::sse::StreamId;
 
 pub(crate) struct State<R> {
@@ -35,6 +38,13 @@ pub(crate) struct State<R> {
 /// what it was.
 pub(crate) type Line<'a> = Option<(&'a [u8], Envelope)>;
 
+/// What most of a message is taken from that is passed as it is.
+enum Origin<'a> {
+    Text(&'a [u8]),
+    /// Can be had whole, by the first who asks.
+    Long(&'a mut Option<LongLine>),
+}
+
 /// Why a message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotPosted {
@@ -52,12 +62,12 @@ impl<R: Route> State<R> {
     }
 
     /// A request of a client: opens its stream and queues the line that the router makes of it. Both or neither.
-    pub(crate) fn post_request(
+    pub(crate) fn post_request<L: Into<ChildLine>>(
         &mut self,
         client_id: &[u8],
         cut: Option<Cut>,
         now: Instant,
-        line: impl FnOnce(&mut R, StreamId) -> Vec<u8>,
+        line: impl FnOnce(&mut R, StreamId) -> L,
     ) -> Result<Cursor, NotPosted> {
         self.admit_call(now)?;
         let cursor = self.log.open(client_id, cut, now);
@@ -67,7 +77,11 @@ impl<R: Route> State<R> {
     }
 
     /// A request of a client that is answered on the GET stream.
-    pub(crate) fn post_standing(&mut self, now: Instant, line: impl FnOnce(&mut R) -> Vec<u8>) -> Result<(), NotPosted> {
+    pub(crate) fn post_standing<L: Into<ChildLine>>(
+        &mut self,
+        now: Instant,
+        line: impl FnOnce(&mut R) -> L,
+    ) -> Result<(), NotPosted> {
         self.admit_call(now)?;
         let line = line(&mut self.router);
         Ok(self.outbox.push(line)?)
@@ -124,11 +138,21 @@ impl<R: Route> State<R> {
     pub(crate) fn child_wrote(&mut self, lines: &[Line<'_>], now: Instant, effects: &mut Effects) {
         self.spoke = now;
         for line in lines {
-            self.route(effects, |router, log, out| match line {
+            let text = line.as_ref().map_or(&b""[..], |(text, _)| text);
+            self.route_from(Origin::Text(text), effects, |router, log, out| match line {
                 Some((text, envelope)) => router.line(text, envelope, log, now, out),
                 None => router.line_lost("the server wrote a line longer than the gateway takes (--max-line)", now, out),
             });
         }
+    }
+
+    /// One line of the child that came in pieces.
+    pub(crate) fn child_wrote_long(&mut self, line: LongLine, envelope: &Envelope, now: Instant, effects: &mut Effects) {
+        self.spoke = now;
+        // Decided before anything is done with it.
+        let mut routed = std::mem::take(&mut self.routed);
+        self.router.line(line.text(), envelope, &self.log, now, &mut routed);
+        self.carry(routed, &mut Origin::Long(&mut Some(line)), effects);
     }
 
     /// A client begins to read the GET stream, or an earlier stream again.
@@ -195,37 +219,65 @@ impl<R: Route> State<R> {
 
     /// Lets the router decide, and does what it wants done.
     pub(crate) fn route(&mut self, effects: &mut Effects, decide: impl FnOnce(&mut R, &Log, &mut Vec<Routed>)) {
+        self.route_from(Origin::Text(b""), effects, decide);
+    }
+
+    fn route_from(&mut self, origin: Origin<'_>, effects: &mut Effects, decide: impl FnOnce(&mut R, &Log, &mut Vec<Routed>)) {
         let mut routed = std::mem::take(&mut self.routed);
         decide(&mut self.router, &self.log, &mut routed);
+        self.carry(routed, &mut { origin }, effects);
+    }
+
+    fn carry(&mut self, mut routed: Vec<Routed>, origin: &mut Origin<'_>, effects: &mut Effects) {
         for routed in routed.drain(..) {
-            self.apply(routed, effects);
+            match routed {
+                Routed::Passed(stream, kind, around) => self.event(stream, kind, origin.give(around), effects),
+                routed => self.apply(routed, effects),
+            }
         }
         self.routed = routed;
     }
 
+    fn event(&mut self, stream: StreamId, kind: EventKind, bytes: Bytes, effects: &mut Effects) {
+        // A question that nobody hears is answered in the place of the client.
+        let question = (kind == EventKind::Question).then(|| bytes.clone());
+        if self.log.append(stream, kind, bytes, effects) == Kept::No
+            && let Some(line) = question.and_then(|question| self.router.unasked(&question))
+        {
+            self.tell_child(line);
+        }
+    }
+
+    fn tell_child(&mut self, line: Vec<u8>) {
+        if self.outbox.push(line).is_err() {
+            self.metrics.messages_lost.inc();
+        }
+    }
+
     fn apply(&mut self, routed: Routed, effects: &mut Effects) {
         match routed {
-            Routed::ToChild(line) => {
-                if self.outbox.push(line).is_err() {
-                    self.metrics.messages_lost.inc();
-                }
-            }
-            Routed::Event(stream, kind, bytes) => {
-                let bytes = Bytes::from(bytes);
-                let kept = self.log.append(stream, kind, bytes.clone(), effects);
-                if kept == Kept::No
-                    && kind == EventKind::Question
-                    && let Some(line) = self.router.unasked(&bytes)
-                {
-                    self.apply(Routed::ToChild(line), effects);
-                }
-            }
+            Routed::ToChild(line) => self.tell_child(line),
+            Routed::Event(stream, kind, bytes) => self.event(stream, kind, bytes.into(), effects),
+            // Only a line of the child is passed, and that has an origin.
+            Routed::Passed(..) => {}
             Routed::End(stream) => self.log.end(stream, effects),
             Routed::Dropped(reason) => self.metrics.drop_counted(reason),
             Routed::Expired(bound) => self.metrics.timeout_counted(bound),
             Routed::Alarm(at) => effects.alarm(at),
             Routed::Notice(notice) => effects.notices.push(notice),
             Routed::Release(place) => effects.release(place),
+        }
+    }
+}
+
+impl Origin<'_> {
+    fn give(&mut self, around: Around) -> Bytes {
+        match self {
+            Origin::Text(text) => around.joined(text).into(),
+            Origin::Long(line) => {
+                let Around { head, kept, tail } = around;
+                line.take().map(|line| line.around(&head, kept, &tail)).unwrap_or_default()
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::Link;
 use super::route::Route;
+use crate::child::line::Line;
 use crate::child::pipe::{self, Written};
 
 impl<R: Route> Link<R> {
@@ -50,9 +51,9 @@ impl<R: Route> Link<R> {
     }
 
     /// Goes on where the pipe was full. Waits only after the pipe has refused something: it tells of room only then.
-    async fn write_rest(self: Arc<Self>, stdin: Arc<AsyncFd<OwnedFd>>, mut rest: VecDeque<Vec<u8>>, generation: u64) {
+    async fn write_rest(self: Arc<Self>, stdin: Arc<AsyncFd<OwnedFd>>, mut rest: VecDeque<Line>, generation: u64) {
         loop {
-            self.lock().outbox.left(generation, rest.iter().map(Vec::len).sum());
+            self.lock().outbox.left(generation, rest.iter().map(Line::len).sum());
             tokio::select! {
                 writable = pipe::writable(&stdin) => if writable.is_err() { return },
                 _ = self.fate_where(|fate| fate.end.is_some() || fate.generation != generation) => {

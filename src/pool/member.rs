@@ -154,10 +154,10 @@ pub(super) async fn answer_own(reader: Reader, patience: Duration) -> Own {
     let Ok(Some(answer)) = timeout(patience, reader.answer()).await else { return Own::Nothing };
     let Ok(envelope) = jsonrpc::read(&answer) else { return Own::Nothing };
     match (envelope.result, envelope.error) {
-        (Some(result), _) => Own::Result(answer.slice(result.start..result.end)),
+        (Some(result), _) => Own::Result(answer.slice(result.range())),
         (None, Some(error)) => match keeper::how_it_ended(error.of(&answer)) {
             Some(exit) => Own::Ended(exit),
-            None => Own::Error(answer.slice(error.start..error.end)),
+            None => Own::Error(answer.slice(error.range())),
         },
         (None, None) => Own::Nothing,
     }

@@ -44,8 +44,9 @@ impl Spares {
             let (give, given) = oneshot::channel();
             if spare.try_send(give).is_ok()
                 && let Ok(Ok(child)) = timeout(HAND_OVER, given).await
+                && let Ok(running) = child.running.moved_here()
             {
-                return Some(child);
+                return Some(Child { running, ..child });
             }
         }
     }
@@ -109,7 +110,7 @@ pub(crate) async fn keep(starter: Arc<Starter>, count: usize) {
 /// Starts a child and waits until it is up.
 async fn warm(starter: &Starter) -> Result<Child, NotStarted> {
     let mut child = starter.start().await?;
-    let write = pipe::write(child.running.stdin.get_ref(), VecDeque::from([PING.to_vec()]));
+    let write = pipe::write(child.running.stdin.get_ref(), VecDeque::from([PING.to_vec().into()]));
     let failure = if write == Written::All {
         tokio::select! {
             () = starter.stopped() => Some("the gateway stops"),

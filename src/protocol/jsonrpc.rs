@@ -40,13 +40,14 @@ pub(crate) enum Kind {
 }
 
 /// The methods that the gateway itself knows; every other one only passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Method {
     Initialize,
     Cancelled,
     Progress,
     /// `notifications/{tools,prompts,resources}/list_changed` and `notifications/resources/updated`.
     Changed,
+    #[default]
     Other,
 }
 
@@ -56,7 +57,8 @@ pub(crate) struct Envelope {
     pub(crate) kind: Kind,
     /// The id token; `None` on a notification, and on an error whose id is null.
     pub(crate) id: Option<Span>,
-    method: Option<Str>,
+    name: Option<Str>,
+    pub(crate) method: Method,
     /// `params._meta.progressToken`: a request asks for progress under this token.
     pub(crate) asked_token: Option<Span>,
     /// `params.progressToken`: a progress notification is about this token.
@@ -128,34 +130,39 @@ pub(crate) fn batch(text: &[u8]) -> Result<Vec<&[u8]>, Unreadable> {
     if messages.is_empty() { Err(Unreadable::Shape("a batch must hold a message", None)) } else { Ok(messages) }
 }
 
-impl Envelope {
-    pub(crate) fn method(&self, text: &[u8]) -> Method {
-        let Some(method) = self.method else { return Method::Other };
-        let known = [
-            ("initialize", Method::Initialize),
-            ("notifications/cancelled", Method::Cancelled),
-            ("notifications/progress", Method::Progress),
-            ("notifications/tools/list_changed", Method::Changed),
-            ("notifications/prompts/list_changed", Method::Changed),
-            ("notifications/resources/list_changed", Method::Changed),
-            ("notifications/resources/updated", Method::Changed),
-        ];
-        known.into_iter().find(|(word, _)| method.is(text, word)).map_or(Method::Other, |(_, method)| method)
+impl Method {
+    fn of(text: &[u8], name: Str) -> Method {
+        let is = |word| name.is(text, word);
+        match () {
+            () if is("initialize") => Method::Initialize,
+            () if is("notifications/cancelled") => Method::Cancelled,
+            () if is("notifications/progress") => Method::Progress,
+            () if is("notifications/tools/list_changed")
+                || is("notifications/prompts/list_changed")
+                || is("notifications/resources/list_changed")
+                || is("notifications/resources/updated") =>
+            {
+                Method::Changed
+            }
+            () => Method::Other,
+        }
     }
+}
 
+impl Envelope {
     /// Whether the method is that word. `word` must be plain ASCII.
     pub(crate) fn is_method(&self, text: &[u8], word: &str) -> bool {
-        self.method.is_some_and(|method| method.is(text, word))
+        self.name.is_some_and(|name| name.is(text, word))
     }
 
     /// The method's token, quotes included.
     pub(crate) fn method_token<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        self.method.map_or(&b"null"[..], |method| method.token.of(text))
+        self.name.map_or(&b"null"[..], |name| name.token.of(text))
     }
 
     /// The method's name as written, for logs; at most 64 bytes.
     pub(crate) fn method_name<'a>(&self, text: &'a [u8]) -> Cow<'a, str> {
-        let raw = self.method.map_or(&b""[..], |method| method.raw(text));
+        let raw = self.name.map_or(&b""[..], |name| name.raw(text));
         String::from_utf8_lossy(&raw[..raw.len().min(64)])
     }
 }
@@ -166,6 +173,7 @@ struct Members {
     version: Option<bool>,
     id: Option<(Value, Span)>,
     method: Option<(Value, Option<Str>)>,
+    known: Method,
     params: Option<(Value, Span)>,
     meta: bool,
     about_subscription: Option<Span>,
@@ -191,6 +199,7 @@ impl Members {
                 Value::String => (Value::String, Some(scanner.string()?)),
                 _ => (scanner.value(1)?.0, None),
             };
+            self.known = method.1.map_or(Method::Other, |name| Method::of(text, name));
             once(&mut self.method, method, &mut self.wrong);
         } else if name.is(text, "params") {
             let kind = scanner.peek()?;
@@ -200,7 +209,7 @@ impl Members {
             } else {
                 scanner.value(1)?;
             }
-            once(&mut self.params, (kind, Span { start, end: scanner.position() }), &mut self.wrong);
+            once(&mut self.params, (kind, Span::new(start..scanner.position())), &mut self.wrong);
         } else if name.is(text, "result") {
             once(&mut self.result, scanner.value(1)?.1, &mut self.wrong);
         } else if name.is(text, "error") {
@@ -246,7 +255,7 @@ impl Members {
     /// The shape rules of JSON-RPC 2.0 as MCP narrows them (2025-11-25, Basic, Messages).
     fn envelope(self) -> Result<Envelope, Unreadable> {
         let id = self.id.and_then(|(kind, span)| {
-            let short = span.end - span.start <= MAX_ID;
+            let short = span.range().len() <= MAX_ID;
             (short && matches!(kind, Value::String | Value::Integer)).then_some(span)
         });
         let wrong = |text| Err(Unreadable::Shape(text, id));
@@ -278,7 +287,8 @@ impl Members {
         Ok(Envelope {
             kind,
             id,
-            method: self.method.and_then(|(_, method)| method),
+            name: self.method.and_then(|(_, name)| name),
+            method: self.known,
             asked_token: self.asked_token,
             about_token: self.about_token,
             about_request: self.about_request,
@@ -312,7 +322,7 @@ fn token(
         *wrong = Some(DUPLICATE);
     }
     if matches!(kind, Value::String | Value::Integer | Value::Decimal) {
-        if span.end - span.start > MAX_ID {
+        if span.range().len() > MAX_ID {
             *wrong = Some("a progress token or request id is longer than 1024 bytes");
         }
         *slot = Some(span);

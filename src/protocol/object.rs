@@ -32,7 +32,7 @@ pub(crate) fn members(object: &[u8]) -> Vec<Member<'_>> {
     let mut scanner = Scanner::new(object);
     let read = scanner.object(0, |scanner, name| {
         let (kind, value) = scanner.value(1)?;
-        let whole = &object[name.token.start..value.end];
+        let whole = &object[name.token.range().start..value.range().end];
         found.push(Member { object, name, kind, value: value.of(object), whole });
         Ok(())
     });
@@ -49,7 +49,7 @@ pub(crate) fn member<'a>(object: &'a [u8], name: &str) -> Option<Member<'a>> {
     let read = scanner.object(0, |scanner, given| {
         let (kind, value) = scanner.value(1)?;
         if given.is(object, name) {
-            let whole = &object[given.token.start..value.end];
+            let whole = &object[given.token.range().start..value.range().end];
             found = Some(Member { object, name: given, kind, value: value.of(object), whole });
         }
         Ok(())

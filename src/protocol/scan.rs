@@ -1,19 +1,35 @@
 //! One pass over JSON text: checks its grammar (RFC 8259) and says where things are, without building a tree. Used by
 //! `jsonrpc` to read an envelope. Never allocates, never recurses deeper than the envelope, never changes a byte.
 
+use std::ops::Range;
+
+use self::plain::plain_prefix;
+
+mod plain;
+
 /// Deepest nesting of arrays and objects in one message. Deeper ones are refused before a child's parser sees them.
 pub(crate) const MAX_DEPTH: usize = 128;
 
-/// A half-open range of bytes in the message it was read from.
+/// A half-open range of bytes in the message it was read from. Small, because a message's envelope is moved often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
+    start: u32,
+    end: u32,
 }
 
 impl Span {
+    /// Places beyond four gigabytes are none: no text is read that far.
+    pub(crate) fn new(range: Range<usize>) -> Span {
+        let narrow = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Span { start: narrow(range.start), end: narrow(range.end) }
+    }
+
     pub(crate) fn of<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        &text[self.start..self.end]
+        &text[self.range()]
+    }
+
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
     }
 }
 
@@ -36,18 +52,23 @@ pub(crate) struct Str {
 impl Str {
     /// The text between the quotes, as written.
     pub(crate) fn raw<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        &text[self.token.start + 1..self.token.end - 1]
+        &text[self.token.start as usize + 1..self.token.end as usize - 1]
     }
 
     /// Whether the string, with its escapes undone, is `word`. `word` must be plain ASCII.
     ///
     /// `"m\u0065thod"` is the same member name as `"method"` to every JSON parser, so it must be to us.
+    #[inline(always)] // the length of a constant word decides nearly always
     pub(crate) fn is(&self, text: &[u8], word: &str) -> bool {
-        let raw = self.raw(text);
-        if !self.escaped {
-            return raw == word.as_bytes();
+        if self.escaped {
+            return self.spells(text, word);
         }
-        let mut rest = raw;
+        self.token.range().len() == word.len() + 2 && self.raw(text) == word.as_bytes()
+    }
+
+    #[cold]
+    fn spells(&self, text: &[u8], word: &str) -> bool {
+        let mut rest = self.raw(text);
         for expected in word.bytes() {
             let Some((byte, used)) = ascii_at(rest) else { return false };
             if byte != expected {
@@ -79,8 +100,9 @@ pub(crate) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
+    /// A text of more than four gigabytes is read as if it were cut there, and so is not JSON.
     pub(crate) fn new(text: &'a [u8]) -> Self {
-        Scanner { text, at: 0 }
+        Scanner { text: text.get(..u32::MAX as usize).unwrap_or(text), at: 0 }
     }
 
     /// The kind of the value that begins here, by its first byte (numbers count as [`Value::Integer`]).
@@ -101,15 +123,16 @@ impl<'a> Scanner<'a> {
     pub(crate) fn value(&mut self, depth: usize) -> Result<(Value, Span), Fault> {
         self.space();
         let start = self.at;
-        let kind = match self.peek()? {
-            Value::Object | Value::Array => {
-                let kind = self.peek()?;
-                self.containers(depth)?;
-                kind
-            }
-            _ => self.scalar()?,
+        let container = match self.text.get(start) {
+            Some(b'{') => Some(Value::Object),
+            Some(b'[') => Some(Value::Array),
+            _ => None,
         };
-        Ok((kind, Span { start, end: self.at }))
+        let kind = match container {
+            Some(kind) => self.containers(depth).map(|()| kind)?,
+            None => self.scalar()?,
+        };
+        Ok((kind, Span::new(start..self.at)))
     }
 
     /// Walks the members of the object that begins here. `member` is called with each name, and must pass its value.
@@ -172,14 +195,16 @@ impl<'a> Scanner<'a> {
     pub(crate) fn string(&mut self) -> Result<Str, Fault> {
         self.space();
         let start = self.at;
-        self.byte(b'"')?;
+        if !self.eat(b'"') {
+            return Err(self.fault());
+        }
         let mut escaped = false;
         loop {
             self.at += plain_prefix(&self.text[self.at..]);
             match self.text.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(Str { token: Span { start, end: self.at }, escaped });
+                    return Ok(Str { token: Span::new(start..self.at), escaped });
                 }
                 Some(b'\\') => {
                     escaped = true;
@@ -194,7 +219,14 @@ impl<'a> Scanner<'a> {
         Fault::Syntax(self.at)
     }
 
+    #[inline(always)] // between most tokens there is none
     fn space(&mut self) {
+        if self.text.get(self.at).is_some_and(|byte| *byte <= b' ') {
+            self.spaces();
+        }
+    }
+
+    fn spaces(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.text.get(self.at) {
             self.at += 1;
         }
@@ -326,40 +358,6 @@ impl<'a> Scanner<'a> {
             }
         }
     }
-}
-
-/// How many bytes from the start need no attention inside a string: no quote, no backslash, no control character.
-fn plain_prefix(text: &[u8]) -> usize {
-    const BLOCK: usize = 32;
-    let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-    let mut at = 0;
-    // Most strings end within the first few words.
-    while let Some((word, _)) = text.get(at..).and_then(|rest| rest.split_first_chunk()).filter(|_| at < BLOCK) {
-        match first_special(u64::from_le_bytes(*word)) {
-            8 => at += 8,
-            found => return at + found,
-        }
-    }
-    // The fold has no early exit, so that it becomes vector instructions.
-    while let Some(block) = text.get(at..at + BLOCK) {
-        if block.iter().fold(false, |found, byte| found | special(byte)) {
-            break;
-        }
-        at += BLOCK;
-    }
-    at + text[at..].iter().position(special).unwrap_or(text.len() - at)
-}
-
-/// The place of the first byte, from the lowest, that is a quote, a backslash or a control character; 8 if there is none.
-fn first_special(word: u64) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word;
-    let quotes = zeros(word ^ (ONES * u64::from(b'"')));
-    let backslashes = zeros(word ^ (ONES * u64::from(b'\\')));
-    let controls = word.wrapping_sub(ONES * 0x20) & !word;
-    // A borrow can mark only bytes above one that is rightly marked.
-    let marks = (quotes | backslashes | controls) & (ONES << 7);
-    marks.trailing_zeros() as usize / 8
 }
 
 /// The ASCII character that begins here, escapes undone, and how many bytes it took.

@@ -3,31 +3,108 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr2_iter;
+use std::ops::Range;
+
+use bytes::Bytes;
+use memchr::{memchr2, memchr2_iter};
 
 use super::scan::Span;
+
+/// A stretch of at least this size that stays as it is is not copied.
+pub(crate) const LARGE: usize = 64 << 10;
+
+/// A message with some bytes exchanged.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Spliced {
+    Whole(Vec<u8>),
+    Around(Around),
+}
+
+/// A large message with some bytes exchanged: most of it is still where it was.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Around {
+    pub(crate) head: Vec<u8>,
+    /// What stands between, in the message that was given.
+    pub(crate) kept: Range<usize>,
+    pub(crate) tail: Vec<u8>,
+}
+
+/// The same as [`splice`], but the largest stretch that stays as it is is not copied if it is large.
+pub(crate) fn pass(text: &[u8], edits: &mut [(Span, &[u8])], end: &[u8]) -> Spliced {
+    if text.len() < LARGE {
+        return Spliced::Whole(splice(text, edits, end));
+    }
+    edits.sort_unstable_by_key(|(span, _)| span.range().start);
+    let body = text.len() - text.trim_ascii_start().len()..text.trim_ascii_end().len();
+    let starts = [body.start].into_iter().chain(edits.iter().map(|(span, _)| span.range().end));
+    let ends = edits.iter().map(|(span, _)| span.range().start).chain([body.end]);
+    let kept = starts.zip(ends).map(|(start, end)| start..end).max_by_key(Range::len).unwrap_or_default();
+    if kept.len() < LARGE || memchr2(b'\r', b'\n', &text[kept.clone()]).is_some() {
+        return Spliced::Whole(splice(text, edits, end));
+    }
+    let (before, behind) = edits.split_at_mut(edits.partition_point(|(span, _)| span.range().end <= kept.start));
+    let mut head = exchange(text, body.start..kept.start, before);
+    let mut tail = exchange(text, kept.end..body.end, behind);
+    break_no_lines(&mut head);
+    break_no_lines(&mut tail);
+    tail.extend_from_slice(end);
+    Spliced::Around(Around { head, kept, tail })
+}
+
+impl Spliced {
+    /// The message in one piece.
+    pub(crate) fn joined(self, text: &[u8]) -> Vec<u8> {
+        match self {
+            Spliced::Whole(whole) => whole,
+            Spliced::Around(around) => around.joined(text),
+        }
+    }
+
+    /// The message in three pieces, of which the second is a part of the one that was given.
+    pub(crate) fn parts(self, text: &Bytes) -> (Vec<u8>, Bytes, Vec<u8>) {
+        match self {
+            Spliced::Whole(whole) => (whole, Bytes::new(), Vec::new()),
+            Spliced::Around(Around { head, kept, tail }) => (head, text.slice(kept), tail),
+        }
+    }
+}
+
+impl Around {
+    pub(crate) fn joined(self, text: &[u8]) -> Vec<u8> {
+        [&self.head, &text[self.kept], &self.tail].concat()
+    }
+}
 
 /// The message with each span replaced, white space around it gone, and every raw CR or LF (which can only be white space
 /// between tokens) a space, so that it is one line of stdio and one `data:` field of SSE. `end` is appended.
 pub(crate) fn splice(text: &[u8], edits: &mut [(Span, &[u8])], end: &[u8]) -> Vec<u8> {
-    edits.sort_unstable_by_key(|(span, _)| span.start);
-    let body = text.trim_ascii();
+    edits.sort_unstable_by_key(|(span, _)| span.range().start);
     let start = text.len() - text.trim_ascii_start().len();
-    let grown: usize = edits.iter().map(|(_, new)| new.len()).sum();
-    let mut out = Vec::with_capacity(body.len() + grown + end.len());
-    let mut at = start;
-    for (span, new) in edits.iter() {
-        out.extend_from_slice(&text[at..span.start]);
-        out.extend_from_slice(new);
-        at = span.end;
-    }
-    out.extend_from_slice(&text[at..start + body.len()]);
-    let breaks: Vec<usize> = memchr2_iter(b'\r', b'\n', &out).collect();
-    for at in breaks {
-        out[at] = b' ';
-    }
+    let mut out = exchange(text, start..start + text.trim_ascii().len(), edits);
+    break_no_lines(&mut out);
     out.extend_from_slice(end);
     out
+}
+
+/// A range of the text with each span in it replaced; there is room for a byte more.
+fn exchange(text: &[u8], range: Range<usize>, edits: &[(Span, &[u8])]) -> Vec<u8> {
+    let grown: usize = edits.iter().map(|(_, new)| new.len()).sum();
+    let mut out = Vec::with_capacity(range.len() + grown + 1);
+    let mut at = range.start;
+    for (span, new) in edits {
+        out.extend_from_slice(&text[at..span.range().start]);
+        out.extend_from_slice(new);
+        at = span.range().end;
+    }
+    out.extend_from_slice(&text[at..range.end]);
+    out
+}
+
+fn break_no_lines(text: &mut [u8]) {
+    if memchr2(b'\r', b'\n', text).is_some() {
+        let breaks: Vec<usize> = memchr2_iter(b'\r', b'\n', text).collect();
+        breaks.into_iter().for_each(|at| text[at] = b' ');
+    }
 }
 
 /// An id or token in the one form that two equal ones share: strings with their escapes undone, numbers as written.
@@ -106,6 +183,39 @@ mod tests {
             let mut edits = vec![(read_again.id.expect("an id"), id.as_bytes())];
             edits.extend(read_again.asked_token.map(|span| (span, &b"\"tok\""[..])));
             prop_assert_eq!(splice(&spliced, &mut edits, b""), text.into_bytes());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn what_is_not_copied_is_the_same(
+            edges in prop::collection::vec((0_usize..200_000, 0_usize..40, "[0-9]{0,50}"), 0..4),
+            length in prop_oneof![0_usize..70_000, 60_000_usize..200_000],
+            breaks in prop::collection::vec(0_usize..200_000, 0..2),
+            space in 0_usize..4,
+        ) {
+            let mut text = vec![b'x'; length];
+            breaks.iter().filter(|at| **at < length).for_each(|at| text[*at] = b'\n');
+            text.splice(..0, vec![b' '; space]);
+            text.extend(vec![b'\n'; space]);
+            let (mut edits, mut free) = (Vec::new(), space);
+            for (skip, width, new) in &edges {
+                let start = free + skip;
+                if start + width <= space + length {
+                    edits.push((Span::new(start..start + width), new.as_bytes()));
+                    free = start + width;
+                }
+            }
+            let expected = splice(&text, &mut edits.clone(), b"\n");
+            let given = pass(&text, &mut edits, b"\n");
+            if let Spliced::Around(around) = &given {
+                prop_assert!(around.kept.len() >= LARGE);
+            }
+            let (head, kept, tail) = pass(&text, &mut edits, b"\n").parts(&text.clone().into());
+            prop_assert_eq!(&[head, kept.to_vec(), tail].concat(), &expected);
+            prop_assert_eq!(given.joined(&text), expected);
         }
     }
 }

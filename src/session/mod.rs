@@ -92,7 +92,7 @@ impl Session {
                 Ok(None)
             }
             Behind::Own(link) => call_own(link, text, envelope, carries, cut).map(Some).map_err(NotTaken::from),
-            Behind::Shared(bridged) => bridged.call(text, envelope, way, carries, cut, refuse).await,
+            Behind::Shared(bridged) => Box::pin(bridged.call(text, envelope, way, carries, cut, refuse)).await,
         }
     }
 
@@ -218,7 +218,7 @@ impl Session {
 /// Sends a request to a child that is the session's own.
 pub(crate) fn call_own(
     link: &Arc<Link<Router>>,
-    text: &[u8],
+    text: &Bytes,
     envelope: &Envelope,
     carries: Carries,
     cut: Option<Cut>,
@@ -226,17 +226,18 @@ pub(crate) fn call_own(
     let client_id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
     let cursor = link.with(|state, _| {
         let now = Instant::now();
-        state.post_request(client_id, cut, now, |router, stream| router.request(text, envelope, stream, carries, false, now))
+        let line = |router: &mut Router, stream| router.request(text, envelope, stream, carries, false, now).parts(text);
+        state.post_request(client_id, cut, now, line)
     })?;
     link.metrics.message_to_child_counted(envelope.kind);
     Ok(Reader::new(Arc::<Link<Router>>::clone(link), cursor))
 }
 
 /// Sends a request that is answered on the GET stream.
-fn call_standing(link: &Arc<Link<Router>>, text: &[u8], envelope: &Envelope) -> Result<(), NotPosted> {
+fn call_standing(link: &Arc<Link<Router>>, text: &Bytes, envelope: &Envelope) -> Result<(), NotPosted> {
     link.with(|state, _| {
         let now = Instant::now();
-        state.post_standing(now, |router| router.request(text, envelope, StreamId::GET, Carries::Events, true, now))
+        state.post_standing(now, |router| router.request(text, envelope, StreamId::GET, Carries::Events, true, now).parts(text))
     })?;
     link.metrics.message_to_child_counted(envelope.kind);
     Ok(())
@@ -255,7 +256,7 @@ fn batch_own(
         let mut lines = Vec::new();
         for (text, envelope) in items {
             let routed = match envelope.kind {
-                Kind::Request => Routed::ToChild(router.request(text, envelope, stream, carries, true, now)),
+                Kind::Request => Routed::ToChild(router.request(text, envelope, stream, carries, true, now).joined(text)),
                 Kind::Notification => router.notification(text, envelope, now),
                 Kind::Answer => router.answer(text, envelope),
             };

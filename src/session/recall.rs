@@ -40,7 +40,7 @@ pub(crate) enum Change {
 impl Change {
     /// What a request of the client would change.
     pub(crate) fn of(text: &[u8], envelope: &Envelope) -> Option<Change> {
-        if envelope.method(text) == Method::Initialize {
+        if envelope.method == Method::Initialize {
             return Some(Change::Initialize(text.into()));
         }
         let uri = || {

@@ -14,7 +14,7 @@ use crate::link::route::{Carries, Route, Routed};
 use crate::link::stream::EventKind;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Method};
 use crate::protocol::scan::Span;
-use crate::protocol::splice::{canonical, private_number, splice};
+use crate::protocol::splice::{Spliced, canonical, pass, private_number, splice};
 use crate::protocol::sse::StreamId;
 
 mod succession;
@@ -105,14 +105,14 @@ impl Router {
         carries: Carries,
         shares_stream: bool,
         now: Instant,
-    ) -> Vec<u8> {
+    ) -> Spliced {
         let number = self.next;
         self.next += 1;
         let private = number.to_string();
         let mut edits: Vec<(Span, &[u8])> = Vec::with_capacity(2);
         edits.extend(envelope.id.map(|id| (id, private.as_bytes())));
         edits.extend(envelope.asked_token.map(|token| (token, private.as_bytes())));
-        let line = splice(text, &mut edits, b"\n");
+        let line = pass(text, &mut edits, b"\n");
         let call = Call {
             stream,
             id: envelope.id.map_or(&b"null"[..], |id| id.of(text)).into(),
@@ -122,7 +122,7 @@ impl Router {
             began: now,
             alive: now,
             cancelled: None,
-            is_initialize: envelope.method(text) == Method::Initialize,
+            is_initialize: envelope.method == Method::Initialize,
             is_own: false,
             change: self.recall.as_ref().and_then(|_| Change::of(text, envelope)).map(Box::new),
         };
@@ -135,7 +135,7 @@ impl Router {
 
     /// A notification of the client.
     pub(crate) fn notification(&mut self, text: &[u8], envelope: &Envelope, now: Instant) -> Routed {
-        let (Method::Cancelled, Some(about)) = (envelope.method(text), envelope.about_request) else {
+        let (Method::Cancelled, Some(about)) = (envelope.method, envelope.about_request) else {
             if let Some(recall) = &mut self.recall
                 && envelope.is_method(text, "notifications/initialized")
             {
@@ -177,13 +177,13 @@ impl Router {
     ) -> Routed {
         match envelope.kind {
             Kind::Answer => self.child_answer(text, envelope),
-            Kind::Notification => match (envelope.method(text), envelope.about_token, envelope.about_request) {
+            Kind::Notification => match (envelope.method, envelope.about_token, envelope.about_request) {
                 (Method::Progress, Some(token), _) => self.progress(text, token, now),
                 (Method::Cancelled, _, Some(about)) => self.withdrawn(text, about),
                 (method, ..) => {
                     let get_first = method == Method::Changed && get_is_open;
                     let stream = if get_first { StreamId::GET } else { self.carrier(get_is_open, reachable) };
-                    Routed::Event(stream, EventKind::Notification, splice(text, &mut [], b""))
+                    Routed::passing(stream, EventKind::Notification, text, &mut [])
                 }
             },
             Kind::Request => self.question(text, envelope, get_is_open, reachable, now),
@@ -207,14 +207,18 @@ impl Router {
 
     /// The answer to a call that is finished.
     fn answered(&self, call: &Call, answer: Vec<u8>) -> Routed {
+        Routed::Event(call.stream, self.kind_of_answer(call), answer)
+    }
+
+    fn kind_of_answer(&self, call: &Call) -> EventKind {
         let is_last = call.stream != StreamId::GET && !self.has_more(call);
-        Routed::Event(call.stream, if is_last { EventKind::Answer } else { EventKind::Reply }, answer)
+        if is_last { EventKind::Answer } else { EventKind::Reply }
     }
 
     fn child_answer(&mut self, text: &[u8], envelope: &Envelope) -> Routed {
         let Some(id) = envelope.id else {
             // An error about nothing that could be read: for whoever listens.
-            return Routed::Event(StreamId::GET, EventKind::Notification, splice(text, &mut [], b""));
+            return Routed::passing(StreamId::GET, EventKind::Notification, text, &mut []);
         };
         let call = private_number(id.of(text)).and_then(|number| self.finish(number));
         match call {
@@ -222,7 +226,7 @@ impl Router {
                 if let (Some(recall), Some(change), Some(result)) = (&mut self.recall, call.change.take(), envelope.result) {
                     recall.granted(*change, result.of(text));
                 }
-                self.answered(&call, splice(text, &mut [(id, &call.id)], b""))
+                Routed::passing(call.stream, self.kind_of_answer(&call), text, &mut [(id, &call.id)])
             }
             None => Routed::Dropped("answer_without_call"),
         }
@@ -233,9 +237,7 @@ impl Router {
         let Some(call) = call else { return Routed::Dropped("progress_without_call") };
         call.alive = now;
         match (&call.token, call.carries) {
-            (Some(own), Carries::Events) => {
-                Routed::Event(call.stream, EventKind::Notification, splice(text, &mut [(token, own)], b""))
-            }
+            (Some(own), Carries::Events) => Routed::passing(call.stream, EventKind::Notification, text, &mut [(token, own)]),
             (Some(_), Carries::AnswerOnly) => Routed::Dropped("progress_in_json_mode"),
             (None, _) => Routed::Dropped("progress_without_call"),
         }
@@ -244,7 +246,7 @@ impl Router {
     /// The child takes a question back: the client that got it is told where it got it.
     fn withdrawn(&mut self, text: &[u8], about: Span) -> Routed {
         match self.questions.remove(canonical(about.of(text)).as_ref()) {
-            Some(question) => Routed::Event(question.stream, EventKind::Notification, splice(text, &mut [], b"")),
+            Some(question) => Routed::passing(question.stream, EventKind::Notification, text, &mut []),
             None => Routed::Dropped("cancel_without_question"),
         }
     }
@@ -271,7 +273,7 @@ impl Router {
             return Routed::ToChild(jsonrpc::refusal(id, jsonrpc::INVALID_REQUEST, "a request with this id is still open"));
         }
         self.questions.insert(key, Question { id: id.into(), stream, asked: now });
-        Routed::Event(stream, EventKind::Question, splice(text, &mut [], b""))
+        Routed::passing(stream, EventKind::Question, text, &mut [])
     }
 
     /// Where a message goes that names no call: stdio does not say which call it belongs to. The only call in flight that

@@ -203,14 +203,14 @@ impl LegacyOnLegacy {
         if let (Some(uri), Some(_), Some(number)) = (&call.subscribes, envelope.result, number) {
             self.is_settled(call.session, uri, number);
         }
-        out.push(Routed::Event(call.stream, EventKind::Answer, splice(text, &mut [(id, &call.id)], b"")));
+        out.push(Routed::passing(call.stream, EventKind::Answer, text, &mut [(id, &call.id)]));
     }
 
     fn notification(&mut self, text: &[u8], envelope: &Envelope, log: &Log, now: Instant, out: &mut Vec<Routed>) {
-        match (envelope.method(text), envelope.about_token, envelope.about_request) {
+        match (envelope.method, envelope.about_token, envelope.about_request) {
             (Method::Progress, Some(token), _) => out.push(self.progress(text, token, now)),
             (Method::Cancelled, _, Some(about)) => match self.questions.remove(canonical(about.of(text)).as_ref()) {
-                Some(question) => out.push(Routed::Event(question.stream, EventKind::Notification, splice(text, &mut [], b""))),
+                Some(question) => out.push(Routed::passing(question.stream, EventKind::Notification, text, &mut [])),
                 None => out.push(Routed::Dropped("cancel_without_question")),
             },
             (Method::Changed, ..) => {
@@ -220,7 +220,7 @@ impl LegacyOnLegacy {
                 let hears = |session: &u64| wanting.as_ref().is_none_or(|wanting| wanting.contains(session));
                 let seats = self.seats.iter().filter(|(session, _)| hears(session));
                 let before = out.len();
-                let event = |seat: &Seat| Routed::Event(seat.standing, EventKind::Notification, splice(text, &mut [], b""));
+                let event = |seat: &Seat| Routed::passing(seat.standing, EventKind::Notification, text, &mut []);
                 out.extend(seats.map(|(_, seat)| event(seat)));
                 if out.len() == before {
                     out.push(Routed::Dropped("change_for_nobody"));
@@ -238,7 +238,7 @@ impl LegacyOnLegacy {
                 let is_heard = call.carries == Carries::Events && log.is_reachable(call.stream);
                 let standing = self.seats.get(&call.session).map(|seat| seat.standing);
                 match if is_heard { Some(call.stream) } else { standing } {
-                    Some(stream) => out.push(Routed::Event(stream, EventKind::Notification, splice(text, &mut [], b""))),
+                    Some(stream) => out.push(Routed::passing(stream, EventKind::Notification, text, &mut [])),
                     None => out.push(Routed::Dropped("notification_for_nobody")),
                 }
             }
@@ -250,9 +250,7 @@ impl LegacyOnLegacy {
         let Some(call) = call else { return Routed::Dropped("progress_without_call") };
         call.alive = now;
         match (&call.token, call.carries) {
-            (Some(own), Carries::Events) => {
-                Routed::Event(call.stream, EventKind::Notification, splice(text, &mut [(token, own)], b""))
-            }
+            (Some(own), Carries::Events) => Routed::passing(call.stream, EventKind::Notification, text, &mut [(token, own)]),
             (Some(_), Carries::AnswerOnly) => Routed::Dropped("progress_in_json_mode"),
             (None, _) => Routed::Dropped("progress_without_call"),
         }

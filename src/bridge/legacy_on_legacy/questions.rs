@@ -9,7 +9,7 @@ use crate::link::log::Log;
 use crate::link::route::Routed;
 use crate::link::stream::EventKind;
 use crate::protocol::jsonrpc::{self, Envelope};
-use crate::protocol::splice::{canonical, splice};
+use crate::protocol::splice::canonical;
 use crate::protocol::sse::StreamId;
 
 /// A request of the child that the client has not answered.
@@ -51,7 +51,7 @@ impl LegacyOnLegacy {
             return Routed::ToChild(jsonrpc::refusal(id, jsonrpc::INVALID_REQUEST, "a request with this id is still open"));
         }
         self.questions.insert(key, Question { id: id.into(), call, stream, asked: now });
-        Routed::Event(stream, EventKind::Question, splice(text, &mut [], b""))
+        Routed::passing(stream, EventKind::Question, text, &mut [])
     }
 
     /// Questions of a call that is over need no answer.

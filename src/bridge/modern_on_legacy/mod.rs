@@ -171,7 +171,7 @@ impl ModernOnLegacy {
     }
 
     fn notification(&mut self, text: &[u8], envelope: &Envelope, now: Instant, out: &mut Vec<Routed>) {
-        match (envelope.method(text), envelope.about_token, envelope.about_request) {
+        match (envelope.method, envelope.about_token, envelope.about_request) {
             (Method::Progress, Some(token), _) => self.progress(text, token, now, out),
             (Method::Cancelled, _, Some(about)) => self.withdrawn(about.of(text), out),
             (Method::Changed, ..) => out.push(Routed::Notice(Notice::Changed(text.to_vec()))),

@@ -1,3 +1,4 @@
+use super::plain::first_special;
 use super::*;
 use proptest::prelude::*;
 

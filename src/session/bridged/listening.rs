@@ -289,7 +289,7 @@ impl Standing {
 impl Frame {
     fn read(line: &[u8]) -> Frame {
         match jsonrpc::read(line) {
-            Ok(envelope) if envelope.method(line) == Method::Changed => Frame::Change(without_subscription(line).into()),
+            Ok(envelope) if envelope.method == Method::Changed => Frame::Change(without_subscription(line).into()),
             Ok(envelope) if envelope.kind == Kind::Notification => Frame::Odd,
             _ => Frame::End,
         }

@@ -201,7 +201,7 @@ impl Bridged {
         loop {
             let line = reader.event().await?;
             let Ok(envelope) = jsonrpc::read(&line) else { continue };
-            let said = match (envelope.kind, envelope.method(&line)) {
+            let said = match (envelope.kind, envelope.method) {
                 (Kind::Answer, _) => return Some((line, envelope)),
                 (_, Method::Progress) => {
                     let progress = envelope.params.and_then(|params| object::member(params.of(&line), "progress"));

@@ -194,7 +194,7 @@ impl Bridged {
             };
             let Some(line) = line else { return self.fail(work.call, &work.id, LOST) };
             let Ok(envelope) = jsonrpc::read(&line) else { continue };
-            match (envelope.kind, envelope.method(&line), envelope.id, envelope.about_request) {
+            match (envelope.kind, envelope.method, envelope.id, envelope.about_request) {
                 (Kind::Answer, ..) => return self.finished(&work, &line, &envelope, subscribes),
                 (Kind::Request, _, Some(own), _) => {
                     let revision = self.speaker.revision;

@@ -23,7 +23,7 @@ impl Router {
     /// A request of the gateway's own, in the client's words, to a child that follows another.
     pub(crate) fn own_request(&mut self, text: &[u8], envelope: &Envelope, stream: StreamId, now: Instant) -> Vec<u8> {
         let number = self.next;
-        let line = self.request(text, envelope, stream, Carries::AnswerOnly, false, now);
+        let line = self.request(text, envelope, stream, Carries::AnswerOnly, false, now).joined(text);
         if let Some(call) = self.calls.get_mut(&number) {
             call.is_own = true;
         }

@@ -21,7 +21,7 @@ fn read(text: &str) -> Envelope {
 fn ask(router: &mut Router, id: &str, stream: u64, carries: Carries, now: Instant) -> u64 {
     let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"_meta":{{"progressToken":{id}}}}}}}"#);
     let line = router.request(text.as_bytes(), &read(&text), StreamId(stream), carries, false, now);
-    let line: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
+    let line: serde_json::Value = serde_json::from_slice(&line.joined(text.as_bytes())).expect("JSON");
     assert_eq!(line["id"], line["params"]["_meta"]["progressToken"]);
     line["id"].as_u64().expect("a private number")
 }

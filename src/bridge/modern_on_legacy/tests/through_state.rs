@@ -78,7 +78,7 @@ impl Link {
     fn written(&mut self) -> Vec<String> {
         let lines = self.state.outbox.next_batch(0).unwrap_or_default();
         assert!(self.state.outbox.next_batch(0).is_none());
-        lines.into_iter().map(|line| String::from_utf8(line).expect("UTF-8").trim_end().to_owned()).collect()
+        lines.into_iter().map(|line| String::from_utf8(line.rest()).expect("UTF-8").trim_end().to_owned()).collect()
     }
 
     fn first(&mut self, cursor: &Cursor) -> Option<String> {

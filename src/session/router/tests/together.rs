@@ -9,7 +9,7 @@ fn together(router: &mut Router, ids: &[&str], stream: u64, carries: Carries, no
     let one = |id: &&str| {
         let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call"}}"#);
         let line = router.request(text.as_bytes(), &read(&text), StreamId(stream), carries, true, now);
-        let line: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
+        let line: serde_json::Value = serde_json::from_slice(&line.joined(text.as_bytes())).expect("JSON");
         line["id"].as_u64().expect("a private number")
     };
     ids.iter().map(one).collect()

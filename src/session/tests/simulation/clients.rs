@@ -96,7 +96,7 @@ impl World {
         let envelope = jsonrpc::read(text.as_bytes()).expect("a message");
         let posted = self.with(|state, _, now| {
             let cursor = state.post_request(id.as_bytes(), None, now, |router, stream| {
-                router.request(text.as_bytes(), &envelope, stream, Carries::Events, false, now)
+                router.request(text.as_bytes(), &envelope, stream, Carries::Events, false, now).joined(text.as_bytes())
             })?;
             state.log.commit(cursor.stream);
             Ok::<_, crate::link::NotPosted>(cursor)

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::child::Child;
 use super::clients::Clients;
 use crate::budget::Budget;
+use crate::child::line::Line;
 use crate::child::outbox::Outbox;
 use crate::link::effects::Effects;
 use crate::link::log::Log;
@@ -145,7 +146,8 @@ impl World {
         let value = act(&mut self.state, &mut effects, self.now);
         if let Some(generation) = self.state.outbox.begin_write() {
             assert!(self.writer.is_none(), "there are two writers");
-            self.writer = self.state.outbox.next_batch(generation).map(|batch| (generation, batch));
+            self.writer =
+                self.state.outbox.next_batch(generation).map(|batch| (generation, batch.iter().map(Line::rest).collect()));
         }
         effects.run();
         value
@@ -169,7 +171,7 @@ impl World {
         }
         self.state.outbox.left(generation, batch.iter().map(Vec::len).sum());
         self.writer = match batch.is_empty() {
-            true => self.state.outbox.next_batch(generation).map(|batch| (generation, batch)),
+            true => self.state.outbox.next_batch(generation).map(|batch| (generation, batch.iter().map(Line::rest).collect())),
             false => Some((generation, batch)),
         };
     }
