@@ -37,6 +37,7 @@ mod server;
 mod session;
 mod shutdown;
 mod telemetry;
+mod tide;
 mod workers;
 
 pub use child::{GUARD_ARGUMENT, guard_cgroup};

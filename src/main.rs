@@ -1,5 +1,4 @@
 //! The program: flags → configuration → gateway → exit code.
-#![allow(unsafe_code)] // one setting of the allocator
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -18,16 +17,7 @@ const UNAVAILABLE: u8 = 69;
 const BUG: u8 = 70;
 const SYSTEM: u8 = 71;
 
-/// One heap for all threads: with one each, what a thread has given back is of no use to another, and twice the memory is held.
-fn share_heap() {
-    // SAFETY: a setting of the allocator, before there is a second thread.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-    }
-}
-
 fn main() -> ExitCode {
-    share_heap();
     let mut words = std::env::args_os().skip(1);
     match (words.next(), words.next()) {
         (Some(word), _) if word == DEMO_ARGUMENT => {

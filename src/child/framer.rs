@@ -9,6 +9,9 @@ use memchr::{memchr, memrchr};
 /// Room before a line that does not arrive whole, for an id that is longer than the one it replaces.
 const ROOM: usize = 64;
 
+/// Up to this size the room for a line doubles as it arrives; then there is room for the longest.
+const GROWS: usize = 1 << 20;
+
 /// Collects the pieces of a line that does not arrive whole.
 pub(crate) struct Framer {
     /// With room before it, if it is not empty.
@@ -75,6 +78,10 @@ impl Framer {
             self.discards = true;
             self.partial = Vec::new();
             return false;
+        }
+        if self.partial.len() > GROWS {
+            // Room that is not used yet costs nothing, and what is there need not be moved again.
+            self.partial.reserve_exact(self.max + ROOM + 1 - self.partial.len());
         }
         self.partial.extend_from_slice(piece);
         true

@@ -27,6 +27,7 @@ use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::revision::Revision;
 use crate::seal::Seal;
 use crate::session::Session;
+use crate::tide::Tide;
 
 mod era;
 mod open;
@@ -192,6 +193,7 @@ impl Server {
 
     /// Looks at the clock for every session until it is dropped.
     pub(crate) async fn watch_clock(self: Arc<Self>) {
+        let mut tide = Tide::default();
         loop {
             sleep(TICK).await;
             let now = Instant::now();
@@ -206,6 +208,8 @@ impl Server {
                     session.sleep();
                 }
             }
+            let here = self.metrics.connections_active.get() + self.metrics.sessions_active.get();
+            tide.look(usize::try_from(here).unwrap_or(0), now);
             self.metrics.stdin_queue_bytes.set(i64::try_from(queued).unwrap_or(i64::MAX));
             self.metrics.memory_percent.set(i64::from(self.starter.gate.used_percent(now)));
             self.metrics.stored_bytes.set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));

@@ -75,6 +75,13 @@ pub(crate) fn resident(pid: i32) -> usize {
     pages * rustix::param::page_size()
 }
 
+/// The most resident memory that it ever had, in bytes.
+pub(crate) fn peak(pid: i32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
+}
+
 /// Open descriptors.
 pub(crate) fn descriptors(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is there").count()
