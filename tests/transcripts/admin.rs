@@ -1,8 +1,13 @@
 //! What a transcript says of the admin listener, where `flags:` has one.
 
+use std::time::{Duration, Instant};
+
 use super::exchange::Exchange;
 use super::play::Play;
 use crate::support::relay::{settle, until};
+
+/// How long a metric may take to say what it is to say.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Play {
     /// The gateway is ready, or says why not.
@@ -19,9 +24,19 @@ impl Play {
     pub(super) async fn metric(&mut self, line: &str) -> Result<(), String> {
         let (name, value) = line.rsplit_once(' ').ok_or("write metric NAME VALUE")?;
         settle().await;
-        let (_, text) = self.admin("/metrics").await?;
-        let found = text.lines().find_map(|line| line.strip_prefix("mcp_gateway_")?.strip_prefix(name)?.strip_prefix(' '));
-        if found.unwrap_or("0") == value { Ok(()) } else { Err(format!("  expected: {line}\n  got:      {found:?}")) }
+        let began = Instant::now();
+        loop {
+            let (_, text) = self.admin("/metrics").await?;
+            let found = text.lines().find_map(|line| line.strip_prefix("mcp_gateway_")?.strip_prefix(name)?.strip_prefix(' '));
+            if found.unwrap_or("0") == value {
+                return Ok(());
+            }
+            // Other processes and threads take their time.
+            if began.elapsed() > PATIENCE {
+                return Err(format!("  expected: {line}\n  got:      {found:?}"));
+            }
+            settle().await;
+        }
     }
 
     async fn admin(&mut self, path: &str) -> Result<(u16, String), String> {

@@ -266,7 +266,8 @@ impl Play {
             "killed" => child.kill(),
             "gone" => {
                 until(|| child.is_gone().then_some(())).await.ok_or("it is still there")?;
-                settle().await;
+                // The end of its stderr comes later where another process is just being started, which holds it until its exec.
+                in_doubt(|| None::<()>).await;
             }
             "nothing" => {
                 let seen = in_doubt(|| child.line()).await;
