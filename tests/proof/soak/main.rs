@@ -54,6 +54,7 @@ fn main() -> ExitCode {
             scope.spawn(move || (first..first + 10).for_each(|ticket| client(world, seed | ticket)));
         }
     });
+    world.sites().iter().for_each(|site| site.begin_every_thread());
     // What is left over now is so at the end, too.
     let _ = world.sites().map(watch::settled);
     let before = watch::least(&world, 2);

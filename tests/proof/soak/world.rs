@@ -1,8 +1,11 @@
 //! The gateways under load, and what everybody knows: what was done, what was broken on purpose, and what went wrong.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::TcpStream;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::evict::Left;
@@ -17,6 +20,9 @@ pub(super) const NOTICE: Duration = Duration::from_secs(1);
 /// An abandoned session ends after this; where there is room for few, after the second, if it was not ended for another before.
 const IDLE: Duration = Duration::from_secs(5);
 const IDLE_AT_THE_CAP: Duration = Duration::from_secs(20);
+
+/// With so many a thread has enough to do; then another begins, up to one a core.
+const CONNECTIONS_OF_A_THREAD: usize = 32;
 
 pub(super) const SITES: usize = 5;
 
@@ -102,6 +108,17 @@ impl Site {
         let words = [&["--", child.as_str()], words].concat();
         let gateway = Start::new(&[&common, options, &env].concat()).child(&words).run();
         Site { name, gateway, idle, killed: AtomicU64::new(0), record }
+    }
+
+    /// As many connections at a time as make a gateway begin the last of its threads: those stay.
+    pub(super) fn begin_every_thread(&self) {
+        let most = CONNECTIONS_OF_A_THREAD * thread::available_parallelism().map_or(1, NonZero::get);
+        let connections: Vec<TcpStream> =
+            (0..=most).map(|_| TcpStream::connect(self.gateway.address()).expect("it listens")).collect();
+        // The one that asks, too.
+        while self.gateway.metric("connections_active", "") <= connections.len() as u64 {
+            thread::sleep(NOTICE / 100);
+        }
     }
 
     /// A session is over: what it asked for is compared with what was written down.
