@@ -17,7 +17,10 @@ const STALL: Duration = Duration::from_secs(30);
 /// What waits is charged to the budget in steps of this: a line that is written at once costs no atomic operation.
 const STEP: usize = 64 << 10;
 
-/// Lines for one process. Whoever pushes while nobody writes becomes the writer (`begin_write`).
+/// More than this waits for nothing: a pipe takes no more at once.
+const ENOUGH: usize = 16 << 10;
+
+/// Lines for one process. Whoever pushes while nobody writes or will sees to it that somebody does (`due`).
 pub(crate) struct Outbox {
     lines: VecDeque<Line>,
     /// What clients said while there is no process that may hear it; `None` while there is one.
@@ -27,12 +30,23 @@ pub(crate) struct Outbox {
     writing: usize,
     cap: usize,
     has_writer: bool,
+    /// Somebody is to write soon.
+    is_due: bool,
     closed: bool,
     generation: u64,
     budget: Arc<Budget>,
     charged: usize,
     /// Since when the child has taken nothing, though the cap is reached.
     full_since: Option<Instant>,
+}
+
+/// When a pusher writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// At once, for that generation.
+    Now(u64),
+    /// When all who are ready have pushed: by `begin_write`.
+    Soon,
 }
 
 /// Why a line was not taken.
@@ -55,6 +69,7 @@ impl Outbox {
             writing: 0,
             cap,
             has_writer: false,
+            is_due: false,
             closed: false,
             generation: 0,
             budget,
@@ -95,8 +110,19 @@ impl Outbox {
         }
     }
 
+    /// When the caller must write: there is something, and nobody does or will.
+    pub(crate) fn due(&mut self) -> Option<When> {
+        if self.bytes < ENOUGH {
+            let is_due = !self.is_due && !self.has_writer && !self.lines.is_empty();
+            self.is_due |= is_due;
+            return is_due.then_some(When::Soon);
+        }
+        self.begin_write().map(When::Now)
+    }
+
     /// Whether the caller must write now, and for which generation: there is something, and nobody does.
     pub(crate) fn begin_write(&mut self) -> Option<u64> {
+        self.is_due = false;
         if self.has_writer || self.lines.is_empty() {
             return None;
         }

@@ -21,6 +21,7 @@ use self::route::{Notice, Route};
 pub(crate) use self::state::NotPosted;
 use self::state::{Line, State};
 use crate::child::framer::{Fed, LongLine};
+use crate::child::outbox::When;
 use crate::metrics::Metrics;
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::object;
@@ -38,6 +39,7 @@ pub(crate) mod route;
 pub(crate) mod state;
 mod stdin;
 pub(crate) mod stream;
+mod turn;
 
 /// A reader that takes nothing for this long no longer makes the child wait.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -105,16 +107,18 @@ impl<R: Route> Link<R> {
     /// Does something under the lock, and after it what came of that.
     pub(crate) fn with<T>(self: &Arc<Self>, act: impl FnOnce(&mut State<R>, &mut Effects) -> T) -> T {
         let mut effects = Effects::default();
-        let (value, writes) = {
+        let (value, when) = {
             let mut state = self.lock();
             let value = act(&mut state, &mut effects);
             if state.outbox.is_awaited() {
                 self.awaited.notify_one();
             }
-            (value, state.outbox.begin_write())
+            (value, state.outbox.due())
         };
-        if let Some(generation) = writes {
-            self.write(generation);
+        match when {
+            Some(When::Now(generation)) => self.write(generation),
+            Some(When::Soon) => turn::at_its_end(Arc::clone(self) as _),
+            None => {}
         }
         self.carry_out(effects);
         value
@@ -272,7 +276,9 @@ impl<R: Route> Link<R> {
         self.stdin.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    pub(crate) fn close_stdin(&self) {
+    /// The child has been told all that there is.
+    pub(crate) fn close_stdin(self: &Arc<Self>) {
+        self.write_pushed();
         self.stdin.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 

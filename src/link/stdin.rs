@@ -8,10 +8,17 @@ use tokio::io::unix::AsyncFd;
 
 use super::Link;
 use super::route::Route;
+use super::turn::Due;
 use crate::child::line::Line;
 use crate::child::pipe::{self, Written};
 
 impl<R: Route> Link<R> {
+    /// Writes what nobody has begun to write.
+    pub(super) fn write_pushed(self: &Arc<Self>) {
+        let writes = self.lock().outbox.begin_write();
+        writes.into_iter().for_each(|generation| self.write(generation));
+    }
+
     /// Writes the outbox until it is empty or the pipe is full. Only for whom `begin_write` chose.
     pub(super) fn write(self: &Arc<Self>, generation: u64) {
         let Some(stdin) = self.stdin.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return };
@@ -71,6 +78,12 @@ impl<R: Route> Link<R> {
                 }
             };
         }
+    }
+}
+
+impl<R: Route> Due for Link<R> {
+    fn write_due(self: Arc<Self>) {
+        self.write_pushed();
     }
 }
 
