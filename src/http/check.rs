@@ -2,13 +2,10 @@
 //! again.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, ORIGIN, TRANSFER_ENCODING};
 use http::{HeaderMap, Method as Verb, Request};
-use http_body::Body as _;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::Http;
@@ -16,7 +13,8 @@ use super::envelope;
 use super::modern::Modern;
 use super::old_sse::{Door, Doors};
 use super::refusal::{Refusal, Refused};
-use super::wire::{Wire, within_about};
+use super::upload;
+use super::wire::Wire;
 use crate::config::Response;
 use crate::principal::Principal;
 use crate::protocol::headers::{self, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
@@ -28,8 +26,6 @@ use crate::session::{Session, SessionId};
 
 /// Longest request target.
 const MAX_URI: usize = 8192;
-/// How long a body may take.
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// Longest session id that is looked at.
 const MAX_SESSION_ID: usize = 128;
 
@@ -97,17 +93,27 @@ fn head<B>(http: &Http, request: &Request<B>) -> Result<Place, Refusal> {
     if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > MAX_URI) {
         return Err(Refusal::UriTooLong);
     }
-    let size: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    // What is rare is not looked up where one look at all has not seen it.
+    let (mut size, mut has_coding, mut has_origin) = (0, false, false);
+    for (name, value) in fields {
+        size += name.as_str().len() + value.len() + 4;
+        has_coding |= *name == TRANSFER_ENCODING;
+        has_origin |= *name == ORIGIN;
+    }
     if size > http.server.limits.max_headers {
         return Err(Refusal::HeadersTooLarge);
     }
-    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
-    let only = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    if !only || codings.next().is_some() {
-        return Err(Refusal::BadFraming);
+    if has_coding {
+        let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+        let only = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+        if !only || codings.next().is_some() {
+            return Err(Refusal::BadFraming);
+        }
     }
     http.access.check_host(request.uri(), fields)?;
-    http.access.check_origin(fields)?;
+    if has_origin {
+        http.access.check_origin(fields)?;
+    }
     let place = place(http, request.uri().path())?;
     match (&place, request.method()) {
         (Place::Endpoint, _) => endpoint_head(http, request)?,
@@ -163,7 +169,7 @@ fn endpoint_head<B>(http: &Http, request: &Request<B>) -> Result<(), Refusal> {
 pub(crate) async fn read(http: &Http, request: &mut Request<Incoming>, wire: &Arc<Wire>) -> Result<Call, Refused> {
     let place = head(http, request)?;
     if request.method() == Verb::POST {
-        let text = body_bytes(request, http.server.limits.max_body, wire).await?;
+        let text = upload::whole(request, http.server.limits.max_body, wire).await?;
         return match place {
             Place::OldMessages(doors) => old_messages(&doors, request.uri().query(), request.headers(), &text),
             Place::Endpoint | Place::OldStream(_) => post(http, request.headers_mut(), text),
@@ -205,7 +211,8 @@ fn post(http: &Http, fields: &mut HeaderMap, text: Bytes) -> Result<Call, Refuse
     if envelope.kind == Kind::Answer && envelope.id.is_none() {
         return Err(Refusal::Unreadable(Unreadable::Shape("an answer needs the id of its request", None)).into());
     }
-    if envelope::claims(fields, &envelope) {
+    let is_known = is_known_legacy(fields);
+    if envelope.has_claim && envelope.kind == Kind::Request || !is_known && envelope::is_modern(fields) {
         return modern(http, fields, &text, envelope).map_err(|refusal| about(refusal, &text));
     }
     if http.is_stateless {
@@ -225,7 +232,9 @@ fn post(http: &Http, fields: &mut HeaderMap, text: Bytes) -> Result<Call, Refuse
     if envelope.kind == Kind::Request && envelope.method == Method::Initialize {
         return Err(about(Refusal::AlreadyInitialized, &text));
     }
-    revision(fields).map_err(|refusal| about(refusal, &text))?;
+    if !is_known {
+        revision(fields).map_err(|refusal| about(refusal, &text))?;
+    }
     let posted = Posted { envelope, text };
     Ok(match envelope.kind {
         Kind::Request => Call::Ask(session, posted),
@@ -354,6 +363,13 @@ fn session(http: &Http, fields: &HeaderMap) -> Result<Arc<Session>, Refusal> {
     http.server.registry.find(id, &Principal::Anonymous).ok_or(Refusal::NoSuchSession)
 }
 
+/// What nearly every client says: the `MCP-Protocol-Version` field is there once, and names a legacy revision.
+fn is_known_legacy(fields: &HeaderMap) -> bool {
+    let mut lines = fields.get_all(PROTOCOL_VERSION).iter();
+    let (only, None) = (lines.next(), lines.next()) else { return false };
+    only.and_then(|line| line.to_str().ok()).is_some_and(|date| Revision::parse(date).is_some())
+}
+
 /// 2025-11-25, Protocol Version Header: absent means what the session agreed on; one that we do not know is refused.
 fn revision(fields: &HeaderMap) -> Result<(), Refusal> {
     for line in fields.get_all(PROTOCOL_VERSION) {
@@ -363,35 +379,4 @@ fn revision(fields: &HeaderMap) -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-/// The whole body. One that comes in one piece is not copied, any other once.
-async fn body_bytes(request: &mut Request<Incoming>, max: usize, wire: &Wire) -> Result<Bytes, Refusal> {
-    let body = request.body_mut();
-    if body.size_hint().lower() > max as u64 {
-        return Err(Refusal::BodyTooLarge);
-    }
-    let read = async {
-        let (mut only, mut whole) = (Bytes::new(), Vec::new());
-        while !body.is_end_stream() {
-            let Some(frame) = body.frame().await else { break };
-            let Ok(piece) = frame.map_err(|_| Refusal::BodyCut)?.into_data() else { continue };
-            if piece.len() > max - only.len() - whole.len() {
-                return Err(Refusal::BodyTooLarge);
-            }
-            if only.is_empty() && whole.is_empty() {
-                only = piece;
-                continue;
-            }
-            if whole.is_empty() {
-                // Room that is not used yet costs nothing.
-                let rest = usize::try_from(body.size_hint().lower()).unwrap_or(max);
-                whole.reserve_exact(only.len() + piece.len() + rest);
-                whole.extend_from_slice(&std::mem::take(&mut only));
-            }
-            whole.extend_from_slice(&piece);
-        }
-        Ok(if whole.is_empty() { only } else { whole.into() })
-    };
-    within_about(wire, BODY_PATIENCE, read).await.unwrap_or(Err(Refusal::BodyTooSlow))
 }

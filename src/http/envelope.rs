@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::refusal::Refusal;
 use crate::protocol::headers::{METHOD, NAME, PROTOCOL_VERSION};
-use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::meta::{self, Ask, Level, Request};
 use crate::protocol::mirror::{self, Numbers};
 use crate::protocol::object;
@@ -15,14 +15,6 @@ use crate::protocol::scan::Value;
 /// Whether the `MCP-Protocol-Version` field names a modern revision, ours or another.
 pub(super) fn is_modern(fields: &HeaderMap) -> bool {
     fields.get_all(PROTOCOL_VERSION).iter().any(|line| line.to_str().is_ok_and(|date| Revision::is_modern(date.trim())))
-}
-
-/// Whether a message is of the modern era: it says so in its body, or in its header fields.
-pub(super) fn claims(fields: &HeaderMap, envelope: &Envelope) -> bool {
-    match envelope.kind {
-        Kind::Request => envelope.has_claim || is_modern(fields),
-        Kind::Notification | Kind::Answer => is_modern(fields),
-    }
 }
 
 /// A modern request that agrees with its header fields: what it asks for, and the log level it wants.

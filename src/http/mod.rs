@@ -33,6 +33,7 @@ mod old_sse;
 mod post;
 mod refusal;
 mod reply;
+mod upload;
 pub(crate) mod wire;
 
 pub(crate) use self::connection::{Shared, look};
@@ -95,7 +96,7 @@ impl Http {
             access::expose(fields, &mut response);
         }
         self.metrics.request_counted(verb, "mcp", response.status().as_u16());
-        self.metrics.request_seconds.observe(began.elapsed().as_secs_f64());
+        self.metrics.request_seconds.observe(began.elapsed());
         response
     }
 

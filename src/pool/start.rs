@@ -103,7 +103,7 @@ impl Pool {
     ) -> Arc<Member<R>> {
         let member = Arc::new(Member::new(slot, key, Arc::clone(link), facts));
         self.metrics.spawn_counted("ok");
-        self.metrics.child_spawn_seconds.observe(began.elapsed().as_secs_f64());
+        self.metrics.child_spawn_seconds.observe(began.elapsed());
         shelf.add(Arc::clone(&member));
         member
     }

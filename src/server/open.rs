@@ -96,7 +96,7 @@ impl Server {
         };
         self.starter.succeeded();
         self.metrics.spawn_counted("ok");
-        self.metrics.child_spawn_seconds.observe(began.elapsed().as_secs_f64());
+        self.metrics.child_spawn_seconds.observe(began.elapsed());
         self.opened(&session, revision);
         opening.0 = None;
         Ok((session, reader))
