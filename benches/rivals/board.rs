@@ -17,6 +17,8 @@ pub(crate) struct Board {
     pub(crate) memory: BTreeMap<&'static str, Cell<Memory>>,
     /// Milliseconds until it listened.
     pub(crate) start: BTreeMap<&'static str, Cell<f64>>,
+    /// By the number of sessions and contestant.
+    pub(crate) scale: BTreeMap<(usize, &'static str), Cell<Figures>>,
 }
 
 impl Board {

@@ -55,6 +55,8 @@ pub(crate) enum Purpose {
     Copy,
     /// So many sessions at a time, on one child where the contestant can do that.
     Crowd(usize),
+    /// So many sessions at a time, each with a child of its own unless the contestant's options are others.
+    Scale(usize),
     /// To see it start, as its users do.
     Start,
 }
@@ -99,11 +101,13 @@ impl Contestant {
 fn gateway(options: &[&str], purpose: Purpose, port: u16, child: &str) -> Command {
     let mut command = with(env!("CARGO_BIN_EXE_mcp-http-gateway"), options);
     command.args(["--listen", &format!("127.0.0.1:{port}"), "--log", "warn"]);
-    if let Purpose::Crowd(count) = purpose {
-        // A few more, for those that open before the others.
+    if let Purpose::Crowd(count) | Purpose::Scale(count) = purpose {
+        // A few more, for those that open before the others, and children that are ending.
         let most = (count + 100).to_string();
-        let options = if options.contains(&"--children") { &[][..] } else { &["--children", "shared"] };
-        command.args(options).args(["--max-sessions", &most, "--max-connections", &most]);
+        command.args(["--max-sessions", &most, "--max-connections", &most, "--max-children", &most]);
+    }
+    if matches!(purpose, Purpose::Crowd(_)) && !options.contains(&"--children") {
+        command.args(["--children", "shared"]);
     }
     if purpose == Purpose::Copy {
         // 16 answers of 4 MiB are all that it keeps in all unless told otherwise.

@@ -22,6 +22,7 @@ mod pipe;
 mod plot;
 mod report;
 mod run;
+mod scale;
 mod scenarios;
 mod session;
 #[path = "../../tests/proof/kit/table.rs"]

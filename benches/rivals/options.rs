@@ -15,7 +15,7 @@ pub(crate) struct Options {
     /// Who takes part: limit, gateway, gateway-sse, gateway-shared, rmcp, crate, supergateway, npm, pypi
     #[arg(long, value_delimiter = ',', value_parser = contestant, default_values = USUAL)]
     only: Vec<&'static str>,
-    /// What is measured: calls1, calls16, flight16, echo64k, progress50, big1, big16, memory, start
+    /// What is measured: calls1, calls16, flight16, echo64k, progress50, big1, big16, memory, start, scale
     #[arg(long, value_delimiter = ',', value_parser = scenario)]
     scenario: Vec<&'static str>,
     /// Rounds, each of which has every contestant in turn
@@ -39,7 +39,7 @@ pub(crate) struct Options {
 }
 
 /// What is measured beside the scenarios.
-const FURTHER: [&str; 2] = ["memory", "start"];
+const FURTHER: [&str; 3] = ["memory", "start", "scale"];
 
 impl Options {
     pub(crate) fn contestants(&self) -> Vec<&'static Contestant> {

@@ -29,6 +29,8 @@ pub(crate) struct Peer {
 pub(crate) enum Absent {
     NotInstalled,
     DoesNotStart,
+    /// More than a process may have.
+    NeedsDescriptors(usize),
 }
 
 impl Peer {

@@ -5,6 +5,7 @@ use crate::child::BIG;
 use crate::contestants::Contestant;
 use crate::load::Figures;
 use crate::memory::Memory;
+use crate::scale::{self, BASIS, SIZES};
 use crate::scenarios::Scenario;
 use crate::table;
 
@@ -13,6 +14,7 @@ pub(crate) const LIMIT: &str = "limit";
 /// What was not measured.
 const NOTHING: &str = "–";
 const MIB: f64 = 1_048_576.0;
+const SCALE: &str = "CPU of a call as sessions grow: all are open, each on its connection, and called in turn; 16 calls in flight, or one a session";
 
 pub(crate) fn print(board: &Board, contestants: &[&'static Contestant], scenarios: &[Scenario], is_markdown: bool) {
     for scenario in scenarios {
@@ -27,6 +29,10 @@ pub(crate) fn print(board: &Board, contestants: &[&'static Contestant], scenario
     if !board.memory.is_empty() {
         title("memory of what waits", is_markdown);
         memory(board, contestants, is_markdown);
+    }
+    if !board.scale.is_empty() {
+        title(SCALE, is_markdown);
+        scale(board, is_markdown);
     }
     title("all in one", is_markdown);
     overview(board, contestants, is_markdown);
@@ -84,6 +90,34 @@ fn memory(board: &Board, contestants: &[&'static Contestant], is_markdown: bool)
     };
     let rows: Vec<Vec<String>> = contestants.iter().filter_map(row).collect();
     table::print(&head, &rows, is_markdown);
+}
+
+fn scale(board: &Board, is_markdown: bool) {
+    let columns = [scale::BARE, scale::OWN, scale::SHARED];
+    let mut head = vec!["sessions".to_owned()];
+    for column in &columns {
+        head.push(format!("{}, µs/call", column.name));
+        head.extend((column.slug != LIMIT).then(|| "× limit".to_owned()));
+        head.push(format!("× {BASIS} sessions"));
+    }
+    let row = |sessions: usize| {
+        let limit = scale::BARE.cpu(board, sessions);
+        let mut row = vec![thousands(sessions as f64)];
+        for column in &columns {
+            let cpu = column.cpu(board, sessions);
+            row.push(match column.cell(board, sessions) {
+                Some(Ok(figures)) => format!("{:.1}", figures.cpu),
+                Some(Err(why)) => why.clone(),
+                None => NOTHING.to_owned(),
+            });
+            let by = |other: Option<f64>| times(cpu.zip(other).map(|(cpu, other)| cpu / other));
+            row.extend((column.slug != LIMIT).then(|| by(limit)));
+            row.push(by(column.cpu(board, BASIS)));
+        }
+        row
+    };
+    let head: Vec<&str> = head.iter().map(String::as_str).collect();
+    table::print(&head, &SIZES.map(row), is_markdown);
 }
 
 fn overview(board: &Board, contestants: &[&'static Contestant], is_markdown: bool) {

@@ -6,11 +6,13 @@ use tokio::runtime::Runtime;
 
 use crate::board::{Board, Cell, cell, median};
 use crate::contestants::{Contestant, Kind, Purpose};
-use crate::load::{self, Round};
+use crate::load::{self, Load, Round};
 use crate::memory;
 use crate::options::Options;
 use crate::peer::{Absent, Peer};
 use crate::pipe::{self, Trips};
+use crate::report::thousands;
+use crate::scale::{self, Crowd};
 use crate::scenarios::Scenario;
 
 /// Of the length of a round.
@@ -34,6 +36,9 @@ pub(crate) fn all(options: &Options, runtime: &Runtime) -> Board {
     if options.wants("start") {
         starts(&mut board, &contestants, options.rounds);
     }
+    if options.wants("scale") {
+        crowds(&mut board, &contestants, options, runtime);
+    }
     board
 }
 
@@ -46,19 +51,19 @@ struct Turn {
 
 impl Turn {
     /// Programs that are compiled while they run are first given time for it, beside what every round begins with.
-    fn warm_up(&self, scenario: &Scenario, length: Duration, runtime: &Runtime) {
+    fn warm_up(&self, load: Load, length: Duration, runtime: &Runtime) {
         if let (Kind::Other, Ok(peer)) = (self.contestant.kind, &self.peer) {
-            let _ = runtime.block_on(load::round(peer, scenario.load(), length * WARM_UP));
+            let _ = runtime.block_on(load::round(peer, load, length * WARM_UP));
         }
     }
 
-    fn take(&mut self, scenario: &Scenario, length: Duration, runtime: &Runtime) {
+    fn take(&mut self, load: Load, length: Duration, runtime: &Runtime) {
         // Who hung once is not waited for again.
         if self.rounds.iter().any(|round| matches!(round, Round::Hangs)) {
             return;
         }
         if let Ok(peer) = &self.peer {
-            self.rounds.push(runtime.block_on(load::round(peer, scenario.load(), length)));
+            self.rounds.push(runtime.block_on(load::round(peer, load, length)));
         }
     }
 
@@ -74,6 +79,7 @@ fn words(why: Absent) -> String {
     match why {
         Absent::NotInstalled => "not installed".to_owned(),
         Absent::DoesNotStart => "does not start".to_owned(),
+        Absent::NeedsDescriptors(count) => format!("needs {} descriptors", thousands(count as f64)),
     }
 }
 
@@ -85,12 +91,12 @@ fn calls(board: &mut Board, scenario: &Scenario, contestants: &[&'static Contest
         rounds: Vec::new(),
     };
     let mut turns: Vec<Turn> = fit.map(start).collect();
-    turns.iter().for_each(|turn| turn.warm_up(scenario, options.seconds, runtime));
+    turns.iter().for_each(|turn| turn.warm_up(scenario.load(), options.seconds, runtime));
     let mut trips = Vec::new();
     for round in 1..=options.rounds {
         eprintln!("{}: round {round} of {}", scenario.slug, options.rounds);
         for turn in &mut turns {
-            turn.take(scenario, options.seconds, runtime);
+            turn.take(scenario.load(), options.seconds, runtime);
         }
         if scenario.slug == "calls1" {
             trips.extend(pipe::round(options.seconds));
@@ -116,5 +122,22 @@ fn starts(board: &mut Board, contestants: &[&'static Contestant], rounds: usize)
     for (contestant, times) in contestants.iter().zip(times) {
         let times: Result<Vec<f64>, Absent> = times.into_iter().collect();
         board.start.insert(contestant.slug, times.map(|times| median(times.into_iter())).map_err(words));
+    }
+}
+
+/// All numbers of sessions are in every round, since they are compared with each other. Who waits for a turn has no session.
+fn crowds(board: &mut Board, contestants: &[&'static Contestant], options: &Options, runtime: &Runtime) {
+    scale::raise_descriptors();
+    let crowds = Crowd::all(contestants);
+    let turn = |crowd: &Crowd| Turn { contestant: crowd.contestant, peer: crowd.start(), rounds: Vec::new() };
+    let mut turns: Vec<Turn> = crowds.iter().map(turn).collect();
+    for round in 1..=options.rounds {
+        eprintln!("scale: round {round} of {}", options.rounds);
+        for (crowd, turn) in crowds.iter().zip(&mut turns) {
+            turn.take(crowd.load(), options.seconds, runtime);
+        }
+    }
+    for (crowd, turn) in crowds.iter().zip(&turns) {
+        board.scale.insert((crowd.sessions, turn.contestant.slug), turn.cell());
     }
 }

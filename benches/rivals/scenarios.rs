@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use crate::child::letters;
 use crate::contestants::{Contestant, Kind, Purpose};
-use crate::load::Load;
+use crate::load::{Callers, Load};
 use crate::session::Call;
 
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,7 @@ impl Scenario {
             What::Progress => Call::Progress,
             What::Big => Call::Big,
         };
-        Load { call, sessions: self.sessions, in_flight: self.in_flight }
+        Load { call, sessions: self.sessions, callers: Callers::Each(self.in_flight) }
     }
 
     pub(crate) fn purpose(&self) -> Purpose {

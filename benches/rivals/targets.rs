@@ -2,12 +2,13 @@
 
 use crate::board::Board;
 use crate::contestants::{self, Kind};
-use crate::report::{LIMIT, megabytes};
+use crate::report::{LIMIT, megabytes, thousands};
+use crate::scale::{self, BASIS, Column};
 use crate::table;
 
 /// A figure that is to be at most, or at least, another.
 struct Target {
-    what: &'static str,
+    what: String,
     wanted: Wanted,
     unit: &'static str,
     /// None if one of those that it takes was not measured.
@@ -40,7 +41,7 @@ impl Target {
             (None, None) => "not measured",
         };
         let value = self.value.map(shown).or_else(|| self.fault.clone()).unwrap_or_default();
-        [verdict, self.what, &value, &wanted].map(str::to_owned).to_vec()
+        [verdict, &self.what, &value, &wanted].map(str::to_owned).to_vec()
     }
 }
 
@@ -50,6 +51,7 @@ pub(crate) fn print(board: &Board, is_markdown: bool) {
     let mut targets = of_calls(board);
     targets.extend(of_large(board));
     targets.extend(of_memory(board));
+    targets.extend(of_scale(board));
     println!();
     let rows: Vec<Vec<String>> = targets.iter().map(Target::row).collect();
     table::print(&["", "target", "measured", "wanted"], &rows, is_markdown);
@@ -122,8 +124,29 @@ fn of_memory(board: &Board) -> Vec<Target> {
     ]
 }
 
-fn target(what: &'static str, wanted: Wanted, unit: &'static str, value: Option<f64>) -> Target {
-    Target { what, wanted, unit, value, fault: None }
+/// What a call costs among many sessions, beside what it costs among few: each by the limit's, which grows with its connections.
+fn of_scale(board: &Board) -> Vec<Target> {
+    let among_many = |column: Column| {
+        let largest = column.largest();
+        let most = if board.scale.is_empty() { None } else { column.most() };
+        let sessions = |count: usize| thousands(count as f64);
+        let what = match most {
+            Some(most) if most < largest => {
+                format!("{} sessions, {}: {} do not fit", sessions(most), column.name, sessions(largest))
+            }
+            _ => format!("{} sessions, {}", sessions(largest), column.name),
+        };
+        let by_limit = |sessions| ratio(column.cpu(board, sessions), scale::BARE.cpu(board, sessions));
+        let value = most.and_then(|most| ratio(by_limit(most), by_limit(BASIS)));
+        let fault_of = |sessions| column.cell(board, sessions).and_then(|cell| cell.as_ref().err().cloned());
+        let fault = most.and_then(|most| fault_of(most).or_else(|| fault_of(BASIS)));
+        Target { fault, ..target(format!("CPU of a call by the limit's, {what}"), Wanted::AtMost(1.25), "× that of 16", value) }
+    };
+    vec![among_many(scale::OWN), among_many(scale::SHARED)]
+}
+
+fn target(what: impl Into<String>, wanted: Wanted, unit: &'static str, value: Option<f64>) -> Target {
+    Target { what: what.into(), wanted, unit, value, fault: None }
 }
 
 fn ratio(of: Option<f64>, by: Option<f64>) -> Option<f64> {

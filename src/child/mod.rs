@@ -1,6 +1,7 @@
 //! One child: a stdio MCP server process. Started by the spawner thread, fed through a link, stopped by a table. Knows bytes
 //! and processes, nothing of sessions or HTTP.
 
+mod capacity;
 mod cgroup;
 pub(crate) mod framer;
 pub(crate) mod line;
@@ -13,6 +14,7 @@ pub(crate) mod stderr;
 pub(crate) mod stop;
 pub(crate) mod wait;
 
+pub(crate) use self::capacity::Pipe;
 pub use self::cgroup::{GUARD_ARGUMENT, guard_cgroup};
 
 use std::io;
@@ -38,8 +40,8 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Started {
     pub(crate) process: Process,
-    pub(crate) stdin: OwnedFd,
-    pub(crate) stdout: OwnedFd,
+    pub(crate) stdin: Pipe,
+    pub(crate) stdout: Pipe,
     pub(crate) stderr: OwnedFd,
 }
 
@@ -52,7 +54,7 @@ pub(crate) struct Process {
 
 /// A child whose pipes are registered with the reactor and whose stderr is being read.
 pub(crate) struct Running {
-    pub(crate) stdin: AsyncFd<OwnedFd>,
+    pub(crate) stdin: AsyncFd<Pipe>,
     pub(crate) output: Output,
 }
 
@@ -60,7 +62,7 @@ pub(crate) struct Running {
 pub(crate) struct Output {
     pub(crate) process: Process,
     pub(crate) pidfd: AsyncFd<OwnedFd>,
-    pub(crate) stdout: AsyncFd<OwnedFd>,
+    pub(crate) stdout: AsyncFd<Pipe>,
     /// Holds the line that is arriving.
     pub(crate) framer: Framer,
     pub(crate) stderr: StderrTask,

@@ -4,16 +4,17 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::capacity::{Pipe, USUAL};
 use super::line::{Line, advance};
 
-/// One read takes at most what a pipe holds by default.
-const CHUNK: usize = 64 << 10;
+/// One read takes at most what a pipe usually holds: more at once is not faster.
+const CHUNK: usize = USUAL;
 
 thread_local! {
     /// Shared by all children of a thread: an idle child holds no buffer.
@@ -21,9 +22,9 @@ thread_local! {
 }
 
 /// Registers a descriptor with the reactor.
-pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` is one open descriptor from here until it is dropped, which `AsyncFd` does after it has taken
-    // it back from the reactor.
+pub(crate) fn watch<T: AsRawFd + Into<OwnedFd>>(fd: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    // SAFETY: what can become an `OwnedFd`, here one itself or a `Pipe` around it, is one open descriptor from here until it is
+    // dropped, which `AsyncFd` does after it has taken it back from the reactor.
     unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(Into::into)
 }
 
@@ -39,7 +40,14 @@ pub(crate) enum Read {
 }
 
 /// Reads once and hands the bytes on.
-pub(crate) fn read_once(pipe: &OwnedFd, take: impl FnOnce(&[u8])) -> Read {
+pub(crate) fn read_once(pipe: &Pipe, take: impl FnOnce(&[u8])) -> Read {
+    read(pipe, |bytes| {
+        pipe.carries(bytes.len());
+        take(bytes);
+    })
+}
+
+fn read(pipe: impl AsFd, take: impl FnOnce(&[u8])) -> Read {
     BUFFER.with_borrow_mut(|buffer| match rustix::io::read(pipe, &mut buffer[..]) {
         Ok(0) => Read::End,
         Ok(count) => {
@@ -56,7 +64,7 @@ pub(crate) fn read_once(pipe: &OwnedFd, take: impl FnOnce(&[u8])) -> Read {
 pub(crate) async fn read_all(pipe: &AsyncFd<OwnedFd>, mut take: impl FnMut(&[u8])) {
     loop {
         let Ok(mut ready) = pipe.readable().await else { return };
-        match read_once(pipe.get_ref(), &mut take) {
+        match read(pipe.get_ref(), &mut take) {
             Read::More => {}
             Read::Empty => ready.clear_ready(),
             Read::End => return,
@@ -78,7 +86,8 @@ pub(crate) enum Written {
 const VECTORS: usize = 64;
 
 /// Writes lines until all are written or the pipe is full.
-pub(crate) fn write(pipe: &OwnedFd, mut lines: VecDeque<Line>) -> Written {
+pub(crate) fn write(pipe: &Pipe, mut lines: VecDeque<Line>) -> Written {
+    pipe.carries(lines.iter().map(Line::len).sum());
     while let Some(first) = lines.front() {
         let outcome = match first.only() {
             Some(bytes) if lines.len() == 1 => rustix::io::write(pipe, bytes),
@@ -98,7 +107,7 @@ pub(crate) fn write(pipe: &OwnedFd, mut lines: VecDeque<Line>) -> Written {
 }
 
 /// Waits until the pipe takes something again.
-pub(crate) async fn writable(pipe: &AsyncFd<OwnedFd>) -> io::Result<()> {
+pub(crate) async fn writable(pipe: &AsyncFd<Pipe>) -> io::Result<()> {
     let mut ready = pipe.writable().await?;
     // Whether it does is asked of the pipe itself, so what was remembered of it is not needed.
     ready.clear_ready_matching(tokio::io::Ready::WRITABLE);
@@ -110,9 +119,14 @@ pub(crate) async fn writable(pipe: &AsyncFd<OwnedFd>) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn pipe() -> (Pipe, Pipe) {
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).expect("a pipe");
+        (Pipe::new(reader), Pipe::new(writer))
+    }
+
     #[test]
     fn lines_cross_a_full_pipe_in_order() {
-        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).expect("a pipe");
+        let (reader, writer) = pipe();
         let line = |n: u32| match n % 3 {
             0 => Line::from((vec![n as u8; 300], vec![n as u8; 400].into(), vec![n as u8; 300])),
             _ => Line::from(vec![n as u8; 1000]),
@@ -135,7 +149,7 @@ mod tests {
 
     #[test]
     fn lines_for_nobody_are_counted() {
-        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).expect("a pipe");
+        let (reader, writer) = pipe();
         drop(reader);
         assert_eq!(write(&writer, [vec![1].into(), vec![2].into()].into()), Written::Lost(2));
     }

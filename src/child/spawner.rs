@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use super::capacity::{self, Pipe};
 use super::cgroup::{self, Cgroups};
 use super::{Process, Started, orphans, stop, wait};
 use crate::config::Command;
@@ -296,9 +297,9 @@ impl Thread<'_> {
 }
 
 fn spawn(command: &Command, number: u64, cgroup: Option<File>) -> io::Result<Started> {
-    let (stdin_theirs, stdin) = pipe()?;
-    let (stdout, stdout_theirs) = pipe()?;
-    let (stderr, stderr_theirs) = pipe()?;
+    let (stdin_theirs, stdin) = pipe(capacity::FIRST)?;
+    let (stdout, stdout_theirs) = pipe(capacity::FIRST)?;
+    let (stderr, stderr_theirs) = pipe(capacity::STDERR)?;
     for ours in [&stdin, &stdout, &stderr] {
         ioctl_fionbio(ours, true)?;
     }
@@ -319,7 +320,7 @@ fn spawn(command: &Command, number: u64, cgroup: Option<File>) -> io::Result<Sta
     let pid = Pid::from_child(&child);
     // The child is not reaped by anyone but us, so its number is still its own. `child` itself does nothing on drop.
     match wait::end_of(pid) {
-        Ok(pidfd) => Ok(Started { process: Process { pid, pidfd }, stdin, stdout, stderr }),
+        Ok(pidfd) => Ok(Started { process: Process { pid, pidfd }, stdin: Pipe::new(stdin), stdout: Pipe::new(stdout), stderr }),
         Err(error) => {
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
             let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
@@ -328,8 +329,10 @@ fn spawn(command: &Command, number: u64, cgroup: Option<File>) -> io::Result<Sta
     }
 }
 
-fn pipe() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
-    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+fn pipe(holds: usize) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    capacity::limit(&reader, holds);
+    Ok((reader, writer))
 }
 
 /// In the child: dies with the gateway, is in its cgroup, inherits no descriptor but its three, ignores no signal.

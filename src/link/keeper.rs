@@ -15,7 +15,7 @@ use super::{BadLines, EndReason, Link};
 use crate::child::framer::Framer;
 use crate::child::pipe::{self, Read};
 use crate::child::wait::Exit;
-use crate::child::{Output as ChildOutput, Running, stop, wait};
+use crate::child::{Output as ChildOutput, Pipe, Running, stop, wait};
 use crate::protocol::object;
 
 /// How often the pipe is read once more after the child's end; a grandchild may go on writing.
@@ -249,7 +249,7 @@ pub(crate) fn how_it_ended(error: &[u8]) -> Option<String> {
 
 /// Reads until nobody writes any more. Safe to drop: what was read has been routed.
 async fn read<R: Route>(
-    stdout: &AsyncFd<OwnedFd>,
+    stdout: &AsyncFd<Pipe>,
     framer: &mut Framer,
     bad_lines: &mut BadLines,
     max_line: usize,
@@ -268,7 +268,7 @@ async fn read<R: Route>(
 }
 
 fn read_once<R: Route>(
-    stdout: &AsyncFd<OwnedFd>,
+    stdout: &AsyncFd<Pipe>,
     framer: &mut Framer,
     bad_lines: &mut BadLines,
     max_line: usize,

@@ -1,7 +1,6 @@
 //! One child and everyone who talks to it: what it is told goes through the outbox, what it says through the router into the
 //! log. The three are behind one lock; this file locks, carries out the effects, and writes to the child.
 
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use self::reader::Source;
 use self::route::{Notice, Route};
 pub(crate) use self::state::NotPosted;
 use self::state::{Line, State};
+use crate::child::Pipe;
 use crate::child::framer::{Fed, LongLine};
 use crate::child::outbox::When;
 use crate::metrics::Metrics;
@@ -53,7 +53,7 @@ pub(crate) type Watch = Box<dyn Fn(Notice) + Send + Sync>;
 pub(crate) struct Link<R> {
     state: Mutex<State<R>>,
     /// Taken when the child is to see the end of its input.
-    stdin: Mutex<Option<Arc<AsyncFd<OwnedFd>>>>,
+    stdin: Mutex<Option<Arc<AsyncFd<Pipe>>>>,
     /// A reader took something.
     room: Notify,
     /// Something waits for a process that is not there.
@@ -70,7 +70,7 @@ pub(crate) struct Link<R> {
 }
 
 impl<R: Route> Link<R> {
-    pub(crate) fn new(state: State<R>, stdin: AsyncFd<OwnedFd>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(state: State<R>, stdin: AsyncFd<Pipe>, metrics: Arc<Metrics>) -> Self {
         Link {
             state: Mutex::new(state),
             stdin: Mutex::new(Some(Arc::new(stdin))),
@@ -251,7 +251,7 @@ impl<R: Route> Link<R> {
     }
 
     /// Another process takes the place of one that has gone; what is held waits until it is released.
-    pub(crate) fn adopt(&self, stdin: AsyncFd<OwnedFd>) {
+    pub(crate) fn adopt(&self, stdin: AsyncFd<Pipe>) {
         *self.stdin.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(stdin));
         let generation = self.lock().outbox.begin_generation();
         self.fate.send_modify(|fate| *fate = Fate { end: fate.end, sleeps: false, lost_stdin: false, generation });

@@ -1,7 +1,6 @@
 //! Writing to the child: whoever decided something writes it, and where the pipe is full a task goes on.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 
 use tokio::io::unix::AsyncFd;
@@ -9,6 +8,7 @@ use tokio::io::unix::AsyncFd;
 use super::Link;
 use super::route::Route;
 use super::turn::Due;
+use crate::child::Pipe;
 use crate::child::line::Line;
 use crate::child::pipe::{self, Written};
 
@@ -58,7 +58,7 @@ impl<R: Route> Link<R> {
     }
 
     /// Goes on where the pipe was full. Waits only after the pipe has refused something: it tells of room only then.
-    async fn write_rest(self: Arc<Self>, stdin: Arc<AsyncFd<OwnedFd>>, mut rest: VecDeque<Line>, generation: u64) {
+    async fn write_rest(self: Arc<Self>, stdin: Arc<AsyncFd<Pipe>>, mut rest: VecDeque<Line>, generation: u64) {
         loop {
             self.lock().outbox.left(generation, rest.iter().map(Line::len).sum());
             tokio::select! {
@@ -106,14 +106,14 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn link() -> (Arc<Link<Router>>, OwnedFd) {
+    fn link() -> (Arc<Link<Router>>, Pipe) {
         let (theirs, ours) = pipe_with(PipeFlags::NONBLOCK).expect("a pipe");
         let (budget, metrics) = (Arc::new(Budget::new(1 << 30)), Arc::new(Metrics::new()));
         let router = Router::new(Patience { request: HOUR, hard: HOUR, question: HOUR, cancelled: HOUR });
         let log = Log::new(1, 1 << 20, Arc::clone(&budget), Arc::clone(&metrics), Instant::now());
         let state = State::new(router, log, Outbox::new(1 << 20, budget), 10, Arc::clone(&metrics), Instant::now());
-        let stdin = pipe::watch(ours, Interest::WRITABLE).expect("it can be watched");
-        (Arc::new(Link::new(state, stdin, metrics)), theirs)
+        let stdin = pipe::watch(Pipe::new(ours), Interest::WRITABLE).expect("it can be watched");
+        (Arc::new(Link::new(state, stdin, metrics)), Pipe::new(theirs))
     }
 
     fn push(link: &Arc<Link<Router>>, line: Vec<u8>) {
@@ -144,7 +144,7 @@ mod tests {
         let (link, _old) = link();
         let (_theirs, ours) = pipe_with(PipeFlags::NONBLOCK).expect("a pipe");
         assert_eq!(link.lock().outbox.renew(), 0);
-        link.adopt(pipe::watch(ours, Interest::WRITABLE).expect("it can be watched"));
+        link.adopt(pipe::watch(Pipe::new(ours), Interest::WRITABLE).expect("it can be watched"));
         link.lost_stdin(1, 0);
         assert_eq!(link.lock().outbox.admits(), Ok(()));
         assert!(!link.fate.borrow().lost_stdin);

@@ -40,6 +40,7 @@ mod tests {
 
     use super::*;
     use crate::budget::Budget;
+    use crate::child::Pipe;
     use crate::child::outbox::Outbox;
     use crate::child::pipe;
     use crate::link::Link;
@@ -57,7 +58,7 @@ mod tests {
         let router = Router::new(Patience { request: hour, hard: hour, question: hour, cancelled: hour });
         let log = Log::new(1, 1 << 20, Arc::clone(&budget), Arc::clone(&metrics), Instant::now());
         let state = State::new(router, log, Outbox::new(1 << 20, budget), 10, Arc::clone(&metrics), Instant::now());
-        let stdin = pipe::watch(ours, tokio::io::Interest::WRITABLE).expect("it can be watched");
+        let stdin = pipe::watch(Pipe::new(ours), tokio::io::Interest::WRITABLE).expect("it can be watched");
         let link = Arc::new(Link::new(state, stdin, metrics));
         let (id, alice) = (SessionId::random().expect("random bytes"), Principal::Named("alice"));
         let registry = Registry::default();

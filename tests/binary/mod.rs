@@ -9,6 +9,7 @@ mod http2;
 mod modern;
 mod options;
 mod orphans;
+mod pipes;
 mod respawn;
 mod resume;
 mod shared;

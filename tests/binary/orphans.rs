@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 
@@ -75,8 +75,11 @@ fn ground(script: &str, options: &[&str], in_cgroups: bool) -> Option<Ground> {
         }
         None => start,
     };
+    let before = SystemTime::now() - SECOND;
     let gateway = start.run();
-    let has_cgroups = folder_of(&gateway).is_some_and(|folder| folder.exists());
+    // One that was killed with its guardian may have left a folder of that name behind.
+    let made = folder_of(&gateway).and_then(|folder| fs::metadata(folder).ok()?.modified().ok());
+    let has_cgroups = made.is_some_and(|made| made > before);
     assert!(in_cgroups || !has_cgroups, "nothing was delegated");
     if in_cgroups && !has_cgroups {
         eprintln!("skipped: this machine's cgroup is not ours to divide");
