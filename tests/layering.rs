@@ -50,7 +50,7 @@ const ROOMS: [(&str, &[&str]); 21] = [
 ];
 
 /// Pure files: no I/O, no clock, no randomness, nothing awaited.
-const PURE: [&str; 18] = [
+const PURE: [&str; 19] = [
     "protocol/",
     "bridge/",
     "session/router.rs",
@@ -62,6 +62,7 @@ const PURE: [&str; 18] = [
     "link/log/pressure.rs",
     "link/log/streams.rs",
     "link/stream.rs",
+    "link/block.rs",
     "link/cursor.rs",
     "link/state.rs",
     "link/route.rs",

@@ -29,6 +29,7 @@ use crate::protocol::revision::Revision;
 use crate::protocol::splice;
 
 mod bad_lines;
+mod block;
 pub(crate) mod cursor;
 pub(crate) mod effects;
 mod fate;

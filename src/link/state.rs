@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::time::{Duration, Instant};
 
+use super::block::Block;
 use super::cursor::{Cursor, From, NoCursor};
 use super::effects::Effects;
 use super::log::{Kept, Log};
@@ -32,6 +33,7 @@ pub(crate) struct State<R> {
     ended: bool,
     /// What the router wants done; kept so that a line costs no allocation.
     routed: Vec<Routed>,
+    block: Block,
 }
 
 /// A line of the child, and what was read of it; `None` if it was longer than `--max-line`: it was not kept, so nobody knows
@@ -58,7 +60,18 @@ pub(crate) enum NotPosted {
 
 impl<R: Route> State<R> {
     pub(crate) fn new(router: R, log: Log, outbox: Outbox, max_calls: usize, metrics: Arc<Metrics>, now: Instant) -> Self {
-        State { router, log, outbox, metrics, max_calls, active: now, spoke: now, ended: false, routed: Vec::new() }
+        State {
+            router,
+            log,
+            outbox,
+            metrics,
+            max_calls,
+            active: now,
+            spoke: now,
+            ended: false,
+            routed: Vec::new(),
+            block: Block::default(),
+        }
     }
 
     /// A request of a client: opens its stream and queues the line that the router makes of it. Both or neither.
@@ -137,6 +150,7 @@ impl<R: Route> State<R> {
     /// Lines of the child, in its order.
     pub(crate) fn child_wrote(&mut self, lines: &[Line<'_>], now: Instant, effects: &mut Effects) {
         self.spoke = now;
+        self.block.begin(lines.iter().map(|line| line.as_ref().map_or(0, |(text, _)| text.len())));
         for line in lines {
             let text = line.as_ref().map_or(&b""[..], |(text, _)| text);
             self.route_from(Origin::Text(text), effects, |router, log, out| match line {
@@ -144,6 +158,7 @@ impl<R: Route> State<R> {
                 None => router.line_lost("the server wrote a line longer than the gateway takes (--max-line)", now, out),
             });
         }
+        self.block.end();
     }
 
     /// One line of the child that came in pieces.
@@ -257,7 +272,10 @@ impl<R: Route> State<R> {
     fn apply(&mut self, routed: Routed, effects: &mut Effects) {
         match routed {
             Routed::ToChild(line) => self.tell_child(line),
-            Routed::Event(stream, kind, bytes) => self.event(stream, kind, bytes.into(), effects),
+            Routed::Event(stream, kind, text) => {
+                let text = self.block.keep(stream, text);
+                self.event(stream, kind, text, effects);
+            }
             // Only a line of the child is passed, and that has an origin.
             Routed::Passed(..) => {}
             Routed::End(stream) => self.log.end(stream, effects),
