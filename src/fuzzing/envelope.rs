@@ -17,6 +17,11 @@ pub fn envelope(bytes: &[u8]) {
     check(&text(bytes));
 }
 
+/// Whether that is one message: what `benches/scan` measures.
+pub fn reads(text: &[u8]) -> bool {
+    jsonrpc::read(text).is_ok()
+}
+
 /// The bytes, or what they choose.
 pub(super) fn text(bytes: &[u8]) -> Cow<'_, [u8]> {
     match bytes.split_first() {

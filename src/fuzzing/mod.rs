@@ -24,7 +24,7 @@ mod sse;
 mod tools;
 
 pub use self::accept::accept;
-pub use self::envelope::envelope;
+pub use self::envelope::{envelope, reads};
 pub use self::legacy_on_legacy::legacy_on_legacy;
 pub use self::legacy_on_modern::legacy_on_modern;
 pub use self::lines::framer;
