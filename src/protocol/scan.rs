@@ -192,19 +192,33 @@ impl<'a> Scanner<'a> {
     }
 
     /// The string that begins here.
+    #[inline(always)]
     pub(crate) fn string(&mut self) -> Result<Str, Fault> {
         self.space();
         let start = self.at;
+        let escaped = self.pass_string()?;
+        Ok(Str { token: Span::new(start..self.at), escaped })
+    }
+
+    /// Passes over the string that begins here; says whether a backslash stands in it.
+    #[inline(always)]
+    fn pass_string(&mut self) -> Result<bool, Fault> {
         if !self.eat(b'"') {
             return Err(self.fault());
         }
+        self.at += plain_prefix(&self.text[self.at..]);
+        if self.eat(b'"') { Ok(false) } else { self.pass_escapes() }
+    }
+
+    /// The rest of a string, from what needs attention on.
+    #[inline(never)]
+    fn pass_escapes(&mut self) -> Result<bool, Fault> {
         let mut escaped = false;
         loop {
-            self.at += plain_prefix(&self.text[self.at..]);
             match self.text.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(Str { token: Span::new(start..self.at), escaped });
+                    return Ok(escaped);
                 }
                 Some(b'\\') => {
                     escaped = true;
@@ -212,6 +226,7 @@ impl<'a> Scanner<'a> {
                 }
                 _ => return Err(self.fault()),
             }
+            self.at += plain_prefix(&self.text[self.at..]);
         }
     }
 
@@ -267,7 +282,7 @@ impl<'a> Scanner<'a> {
 
     fn scalar(&mut self) -> Result<Value, Fault> {
         match self.text.get(self.at) {
-            Some(b'"') => self.string().map(|_| Value::String),
+            Some(b'"') => self.pass_string().map(|_| Value::String),
             Some(b't') => self.literal(b"true", Value::Bool),
             Some(b'f') => self.literal(b"false", Value::Bool),
             Some(b'n') => self.literal(b"null", Value::Null),
@@ -288,28 +303,32 @@ impl<'a> Scanner<'a> {
         if !self.eat(b'0') {
             self.digits()?;
         }
-        let mut kind = Value::Integer;
+        match self.text.get(self.at) {
+            Some(b'.' | b'e' | b'E') => self.decimal(),
+            _ => Ok(Value::Integer),
+        }
+    }
+
+    /// What stands behind the whole part of a number.
+    fn decimal(&mut self) -> Result<Value, Fault> {
         if self.eat(b'.') {
             self.digits()?;
-            kind = Value::Decimal;
         }
         if self.eat(b'e') || self.eat(b'E') {
             if !self.eat(b'+') {
                 self.eat(b'-');
             }
             self.digits()?;
-            kind = Value::Decimal;
         }
-        Ok(kind)
+        Ok(Value::Decimal)
     }
 
     fn digits(&mut self) -> Result<(), Fault> {
-        let count = self.text[self.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if count == 0 {
-            return Err(self.fault());
+        let start = self.at;
+        while self.text.get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
         }
-        self.at += count;
-        Ok(())
+        if self.at == start { Err(self.fault()) } else { Ok(()) }
     }
 
     /// Passes over one array or object, however deep, with a bit a level instead of a stack frame.
