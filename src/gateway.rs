@@ -17,7 +17,7 @@ use crate::config::{Config, Limits, Listen};
 use crate::http::admin::Admin;
 use crate::http::listener::{self, Accepting, Listener};
 use crate::http::wire::Ticker;
-use crate::http::{Doors, Http, Shared, Site, connection_bounds, look};
+use crate::http::{Doors, Http, Shared, Site, connection_bounds, look, refuser};
 use crate::link::EndReason;
 use crate::metrics::Metrics;
 use crate::server::Server;
@@ -147,6 +147,7 @@ impl Gateway {
             response: config.response,
             is_stateless: config.is_stateless,
             max_stream_age: config.max_stream_age,
+            refuse: refuser(&server.pool),
             shutdown: Arc::clone(&shutdown),
             metrics: Arc::clone(&metrics),
         };

@@ -24,9 +24,6 @@ impl Access {
         if second.is_some() {
             return Err(Refusal::BadAuthority("more than one Host"));
         }
-        if self.local && uri.authority().is_none() && line.is_some_and(is_plainly_local) {
-            return Ok(());
-        }
         let host = match line.map(|line| line.to_str().ok().and_then(parse_authority)) {
             Some(None) => return Err(Refusal::BadAuthority("Host is not an authority")),
             Some(host) => host,
@@ -44,6 +41,11 @@ impl Access {
             (None, None) => return Err(Refusal::NoHost),
         };
         if self.allows_host(&effective) { Ok(()) } else { Err(Refusal::HostNotAllowed(shown(&effective.0))) }
+    }
+
+    /// The same without parsing, for the spelling that nearly every client uses. `host` is the only line of that field.
+    pub(crate) fn is_plainly_here(&self, uri: &Uri, host: Option<&HeaderValue>) -> bool {
+        self.local && uri.authority().is_none() && host.is_some_and(is_plainly_local)
     }
 
     /// No origin (no browser) is fine; `null` never is.
@@ -108,7 +110,7 @@ fn is_local(name: &str) -> bool {
     matches!(name, "localhost" | "127.0.0.1" | "[::1]")
 }
 
-/// The spelling that nearly every client uses, known without parsing it: a local name, and perhaps a port.
+/// A local name, and perhaps a port.
 fn is_plainly_local(line: &HeaderValue) -> bool {
     let line = line.as_bytes();
     let port = line.strip_prefix(b"127.0.0.1").or_else(|| line.strip_prefix(b"localhost"));
@@ -163,7 +165,11 @@ mod tests {
         for host in hosts {
             headers.append(HOST, HeaderValue::from_str(host).expect("a header value"));
         }
-        access.check_host(&target.parse().expect("a target"), &headers).map_err(|refusal| refusal.label())
+        let target = target.parse().expect("a target");
+        let found = access.check_host(&target, &headers).map_err(|refusal| refusal.label());
+        let only = headers.get(HOST).filter(|_| hosts.len() == 1);
+        assert!(!access.is_plainly_here(&target, only) || found.is_ok(), "{hosts:?}");
+        found
     }
 
     #[test]
@@ -179,6 +185,19 @@ mod tests {
         for name in ["user@localhost", "localhost:x", "localhost:99999", "", "a b", "localhost/", ":80"] {
             assert_eq!(host(&access, "/mcp", &[name]), Err("bad_authority"), "{name}");
         }
+    }
+
+    #[test]
+    fn the_usual_spelling_is_known_without_parsing() {
+        let plainly = |local, target: &str, host: &str| {
+            let line = HeaderValue::from_str(host).expect("a header value");
+            access(&[], &[], local).is_plainly_here(&target.parse().expect("a target"), Some(&line))
+        };
+        assert!(plainly(true, "/mcp", "localhost") && plainly(true, "/mcp", "127.0.0.1:8080"));
+        assert!(!plainly(false, "/mcp", "localhost"), "other names are served there");
+        assert!(!plainly(true, "http://evil.example.com/mcp", "localhost"), "two names");
+        assert!(!plainly(true, "/mcp", "localhost.evil.com") && !plainly(true, "/mcp", "localhost:99999"));
+        assert!(!access(&[], &[], true).is_plainly_here(&Uri::from_static("/mcp"), None));
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl Clock {
             return Poll::Ready(Some(Bytes::from_static(sse::COMMENT)));
         }
         if let Some(wire) = &self.wire {
-            wire.watch(cx);
+            wire.watch_stream(cx);
             wire.wake_at(self.spoke + KEEP_ALIVE);
         }
         Poll::Pending

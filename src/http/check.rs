@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, ORIGIN, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, TRANSFER_ENCODING};
 use http::{HeaderMap, Method as Verb, Request};
 use hyper::body::Incoming;
 
@@ -13,11 +13,12 @@ use super::envelope;
 use super::modern::Modern;
 use super::old_sse::{Door, Doors};
 use super::refusal::{Refusal, Refused};
+use super::seen::Seen;
 use super::upload;
 use super::wire::Wire;
 use crate::config::Response;
 use crate::principal::Principal;
-use crate::protocol::headers::{self, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
+use crate::protocol::headers::{self, Accepts, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Method, Unreadable};
 use crate::protocol::meta::Ask;
 use crate::protocol::revision::Revision;
@@ -93,57 +94,55 @@ fn head<B>(http: &Http, request: &Request<B>) -> Result<Place, Refusal> {
     if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > MAX_URI) {
         return Err(Refusal::UriTooLong);
     }
-    // What is rare is not looked up where one look at all has not seen it.
-    let (mut size, mut has_coding, mut has_origin) = (0, false, false);
-    for (name, value) in fields {
-        size += name.as_str().len() + value.len() + 4;
-        has_coding |= *name == TRANSFER_ENCODING;
-        has_origin |= *name == ORIGIN;
-    }
-    if size > http.server.limits.max_headers {
+    let seen = Seen::of(fields);
+    if seen.size > http.server.limits.max_headers {
         return Err(Refusal::HeadersTooLarge);
     }
-    if has_coding {
+    if seen.has_coding {
         let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
         let only = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
         if !only || codings.next().is_some() {
             return Err(Refusal::BadFraming);
         }
     }
-    http.access.check_host(request.uri(), fields)?;
-    if has_origin {
+    if !http.access.is_plainly_here(request.uri(), seen.host.only()) {
+        http.access.check_host(request.uri(), fields)?;
+    }
+    if seen.has_origin {
         http.access.check_origin(fields)?;
     }
     let place = place(http, request.uri().path())?;
     match (&place, request.method()) {
-        (Place::Endpoint, _) => endpoint_head(http, request)?,
-        (_, &Verb::OPTIONS) if fields.contains_key(http::header::ORIGIN) => {}
+        (Place::Endpoint, _) => endpoint_head(http, request, &seen)?,
+        (_, &Verb::OPTIONS) if seen.has_origin => {}
         (Place::OldStream(_), &Verb::GET) => {
             if fields.contains_key(http::header::ACCEPT) && !headers::accepts(fields).event_stream {
                 return Err(Refusal::NotAcceptable("Client must accept text/event-stream"));
             }
         }
         (Place::OldStream(_), _) => return Err(Refusal::OnlyMethod("GET")),
-        (Place::OldMessages(_), &Verb::POST) => is_plain_json(fields)?,
+        (Place::OldMessages(_), &Verb::POST) => is_plain_json(fields, &seen)?,
         (Place::OldMessages(_), _) => return Err(Refusal::OnlyMethod("POST")),
     }
     Ok(place)
 }
 
-fn is_plain_json(fields: &HeaderMap) -> Result<(), Refusal> {
-    if !headers::is_json(fields) {
+fn is_plain_json(fields: &HeaderMap, seen: &Seen<'_>) -> Result<(), Refusal> {
+    if !seen.content_type.is(headers::JSON) && !headers::is_json(fields) {
         return Err(Refusal::NotJson);
     }
-    if fields.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    if seen.has_encoding
+        && fields.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
         return Err(Refusal::Encoded);
     }
     Ok(())
 }
 
 /// The same for the endpoint itself.
-fn endpoint_head<B>(http: &Http, request: &Request<B>) -> Result<(), Refusal> {
+fn endpoint_head<B>(http: &Http, request: &Request<B>, seen: &Seen<'_>) -> Result<(), Refusal> {
     let fields = request.headers();
-    let accepts = headers::accepts(fields);
+    let accepts = if seen.accept.is(headers::USUAL) { Accepts::BOTH } else { headers::accepts(fields) };
     match *request.method() {
         // 2026-07-28, Streamable HTTP, Earlier Streamable HTTP Revisions.
         Verb::GET | Verb::DELETE if http.is_stateless || envelope::is_modern(fields) => Err(Refusal::PostOnly),
@@ -155,11 +154,11 @@ fn endpoint_head<B>(http: &Http, request: &Request<B>) -> Result<(), Refusal> {
             if http.response != Response::Json && !(accepts.json && accepts.event_stream) {
                 return Err(Refusal::NotAcceptable("Client must accept both application/json and text/event-stream"));
             }
-            is_plain_json(fields)
+            is_plain_json(fields, seen)
         }
         Verb::GET if !accepts.event_stream => Err(Refusal::NotAcceptable("Client must accept text/event-stream")),
         Verb::GET | Verb::DELETE => Ok(()),
-        Verb::OPTIONS if fields.contains_key(http::header::ORIGIN) => Ok(()),
+        Verb::OPTIONS if seen.has_origin => Ok(()),
         _ if http.is_stateless || envelope::is_modern(fields) => Err(Refusal::PostOnly),
         _ => Err(Refusal::MethodNotAllowed),
     }

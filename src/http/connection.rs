@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -66,7 +66,8 @@ pub(crate) struct Serving {
 enum Stage {
     /// Its first bytes are not there, or do not say enough.
     Greeting(Option<Socket>),
-    Http1(http1::Connection<TokioIo<Socket>, Requests>),
+    /// With what wakes it.
+    Http1(http1::Connection<TokioIo<Socket>, Requests>, Waker),
     /// Boxed: most connections are not of this kind, and would keep its room.
     Http2(Box<http2::Connection<TokioIo<Socket>, Requests, TokioExecutor>>),
 }
@@ -82,7 +83,7 @@ impl Serving {
         self.wire.be(Speaks::Http1);
         let mut builder = http1::Builder::new();
         builder.header_read_timeout(None).max_buf_size(BUFFER);
-        Stage::Http1(builder.serve_connection(TokioIo::new(socket), self.requests()))
+        Stage::Http1(builder.serve_connection(TokioIo::new(socket), self.requests()), Waker::from(Arc::clone(&self.wire)))
     }
 
     fn http2(&self, socket: Socket) -> Stage {
@@ -131,12 +132,12 @@ impl Future for Serving {
         }
         match &mut serving.stage {
             Stage::Greeting(_) => Poll::Ready(()),
-            Stage::Http1(connection) => {
+            Stage::Http1(connection, waker) => {
                 let mut connection = Pin::new(connection);
                 if leaves_now {
                     connection.as_mut().graceful_shutdown();
                 }
-                let ended = connection.poll(cx).map(drop);
+                let ended = connection.poll(&mut Context::from_waker(waker)).map(drop);
                 if ended.is_pending() {
                     serving.alarm.set(&serving.wire, cx);
                 }

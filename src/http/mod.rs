@@ -12,12 +12,14 @@ use tracing::debug;
 pub(crate) use self::body::Body;
 use self::check::Call;
 pub(crate) use self::old_sse::Doors;
+pub(crate) use self::post::refuser;
 use self::refusal::Refused;
 use self::wire::Wire;
 use crate::config::{Access, Limits, Response as ResponseMode};
 use crate::link::EndReason;
 use crate::metrics::Metrics;
 use crate::server::Server;
+use crate::session::Refuse;
 use crate::shutdown::Shutdown;
 
 mod access;
@@ -27,12 +29,14 @@ mod check;
 mod connection;
 mod envelope;
 mod get;
+mod hush;
 pub(crate) mod listener;
 mod modern;
 mod old_sse;
 mod post;
 mod refusal;
 mod reply;
+mod seen;
 mod upload;
 pub(crate) mod wire;
 
@@ -55,6 +59,8 @@ pub(crate) struct Http {
     /// Clients of legacy revisions get no sessions.
     pub(crate) is_stateless: bool,
     pub(crate) max_stream_age: Option<Duration>,
+    /// How a request is refused whose answer shares its stream.
+    pub(crate) refuse: Refuse,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -101,24 +107,25 @@ impl Http {
     }
 
     async fn call(&self, request: &mut Request<Incoming>, wire: &Arc<Wire>) -> Result<Response<Body>, Refused> {
-        match check::read(self, request, wire).await? {
-            // What is rarer, or larger, has its own room, so that a call moves little.
-            Call::Open(posted) => Box::pin(post::open(self, &posted, wire)).await,
-            Call::Once(revision, items, is_batch) => Box::pin(post::once(self, revision, &items, is_batch, wire)).await,
-            Call::Ask(session, posted) => post::ask(self, &session, &posted, wire).await,
-            Call::Tell(session, posted) => post::tell(self, &session, &posted),
-            Call::Batch(session, items) => Box::pin(post::batch(self, &session, &items, wire.cut())).await,
-            Call::Listen(session) => Ok(get::listen(self, &session, wire.cut())?),
-            Call::Resume(session, id) => Ok(get::resume(self, &session, id, wire.cut())?),
+        let call = check::read(self, request, wire).await?;
+        // By reference, so that it is moved no more; what is rarer, or larger, has its own room.
+        match &call {
+            Call::Open(posted) => Box::pin(post::open(self, posted, wire)).await,
+            Call::Once(revision, items, is_batch) => Box::pin(post::once(self, *revision, items, *is_batch, wire)).await,
+            Call::Ask(session, posted) => post::ask(self, session, posted, wire).await,
+            Call::Tell(session, posted) => post::tell(self, session, posted),
+            Call::Batch(session, items) => Box::pin(post::batch(self, session, items, wire.cut())).await,
+            Call::Listen(session) => Ok(get::listen(self, session, wire.cut())?),
+            Call::Resume(session, id) => Ok(get::resume(self, session, *id, wire.cut())?),
             Call::Delete(session) => {
                 // Unknown from here on, before anything is waited for.
-                self.server.forget(&session);
+                self.server.forget(session);
                 session.end(EndReason::Deleted);
                 Ok(reply::status(http::StatusCode::OK))
             }
-            Call::Modern(call) => Box::pin(modern::ask(self, &call, wire)).await,
-            Call::OldStream(doors) => Ok(old_sse::listen(self, &doors, wire.cut())?),
-            Call::OldMessages(door, items, is_batch) => Box::pin(old_sse::take(self, &door, &items, is_batch)).await,
+            Call::Modern(call) => Box::pin(modern::ask(self, call, wire)).await,
+            Call::OldStream(doors) => Ok(old_sse::listen(self, doors, wire.cut())?),
+            Call::OldMessages(door, items, is_batch) => Box::pin(old_sse::take(self, door, items, *is_batch)).await,
             Call::Ignore => Ok(reply::status(http::StatusCode::ACCEPTED)),
             Call::Preflight => Ok(access::preflight(request.headers())),
         }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::Http;
 use super::body::{Body, Clock, Events};
-use super::post::{not_opened, refused, refuser};
+use super::post::{not_opened, refused};
 use super::refusal::{Refusal, Refused};
 use super::reply;
 use super::wire::Wire;
@@ -180,8 +180,7 @@ pub(super) async fn take(
         } else if http.shutdown.is_draining() {
             session.say(Refusal::Draining.about(id).message().into());
         } else {
-            let refuse = refuser(http);
-            let called = session.call(text, envelope, Way::Standing, Carries::Events, None, &refuse).await;
+            let called = session.call(text, envelope, Way::Standing, Carries::Events, None, &http.refuse).await;
             called.map_err(|why| refused(http, why).about(id))?;
         }
     }

@@ -110,11 +110,11 @@ pub(crate) async fn ask(
     }
     let span = debug_span!("call", session = session.id.short(), method = %posted.envelope.method_name(&posted.text));
     let asked = async {
-        let refuse = refuser(http);
-        let taken = session.call(&posted.text, &posted.envelope, Way::Own, carries(http), wire.cut(), &refuse).await;
-        match taken.map_err(|why| refused(http, why).about(id))? {
-            Some(reader) => answered(http, session, reader, posted, wire).await,
-            None => Ok(reply::accepted(session)),
+        let (text, envelope) = (&posted.text, &posted.envelope);
+        match session.call(text, envelope, Way::Own, carries(http), wire.cut(), &http.refuse).await {
+            Ok(Some(reader)) => answered(http, session, reader, posted, wire).await,
+            Ok(None) => Ok(reply::accepted(session)),
+            Err(why) => Err(refused(http, why).about(id)),
         }
     };
     asked.instrument(span).await
@@ -131,8 +131,7 @@ pub(crate) async fn batch(
     if has_request && http.shutdown.is_draining() {
         return Err(Refusal::Draining.into());
     }
-    let refuse = refuser(http);
-    let taken = session.batch(items, carries(http), cut, &refuse).map_err(|why| refused(http, why))?;
+    let taken = session.batch(items, carries(http), cut, &http.refuse).map_err(|why| refused(http, why))?;
     match taken {
         None => Ok(reply::accepted(session)),
         Some(mut reader) if http.response == Response::Json => {
@@ -211,7 +210,7 @@ fn refused_by(pool: &Pool, why: NotTaken) -> Refusal {
 }
 
 /// How a request is refused whose answer shares its stream.
-pub(super) fn refuser(http: &Http) -> Refuse {
-    let pool = Arc::clone(&http.server.pool);
+pub(crate) fn refuser(pool: &Arc<Pool>) -> Refuse {
+    let pool = Arc::clone(pool);
     Arc::new(move |why, id| refused_by(&pool, why).about(Some(id)).message())
 }

@@ -1,13 +1,14 @@
 //! What a request carries.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
 use http_body::Body as _;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
+use super::hush;
 use super::refusal::Refusal;
 use super::wire::{Wire, within_about};
 
@@ -23,7 +24,7 @@ pub(super) async fn whole(request: &mut Request<Incoming>, max: usize, wire: &Wi
     let read = async {
         let (mut only, mut whole) = (Bytes::new(), Vec::new());
         while !body.is_end_stream() {
-            let Some(frame) = body.frame().await else { break };
+            let Some(frame) = poll_fn(|cx| hush::poll_frame(body, cx)).await else { break };
             let Ok(piece) = frame.map_err(|_| Refusal::BodyCut)?.into_data() else { continue };
             if piece.len() > max - only.len() - whole.len() {
                 return Err(Refusal::BodyTooLarge);

@@ -5,12 +5,13 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
+use super::hush;
 use crate::link::stream::{Connection, Cut};
 use crate::shutdown::{Phase, Shutdown};
 
@@ -185,6 +186,13 @@ impl Wire {
         }
     }
 
+    /// The same where that is one stream: an HTTP/1.1 connection is watched as a whole, and what it holds is woken by the wire.
+    pub(super) fn watch_stream(&self, cx: &Context<'_>) {
+        if self.speaks() == Speaks::Stream {
+            self.watch(cx);
+        }
+    }
+
     pub(super) fn order(&self) -> Order {
         match self.order.load(Ordering::Acquire) {
             0 => Order::GoOn,
@@ -197,7 +205,7 @@ impl Wire {
     pub(super) fn tell(&self, order: Order) -> bool {
         let is_news = order != Order::GoOn && self.order.fetch_max(order as u8, Ordering::AcqRel) < order as u8;
         if is_news {
-            self.wake();
+            self.rouse();
         }
         is_news
     }
@@ -240,13 +248,27 @@ impl Wire {
     fn wake_if_due(&self, now: u64) {
         if self.wake_at.load(Ordering::Relaxed) <= now {
             self.wake_at.store(NEVER, Ordering::Relaxed);
-            self.wake();
+            self.rouse();
         }
     }
 
-    fn wake(&self) {
-        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        waker.into_iter().for_each(Waker::wake);
+    fn rouse(&self) {
+        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// What an HTTP/1.1 connection waits for wakes it by way of its wire, which knows of wakes that nobody needs.
+impl Wake for Wire {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !hush::holds() {
+            self.rouse();
+        }
     }
 }
 
@@ -284,13 +306,17 @@ impl Drop for Busy {
 }
 
 /// Waits for something, but not longer than `patience`. On HTTP/1.1 a connection's waits share one timer.
-pub(super) async fn within<T>(wire: &Wire, patience: Duration, future: impl Future<Output = T>) -> Option<T> {
-    wait(wire, patience, Wire::has_rung, future).await
+pub(super) fn within<T>(wire: &Wire, patience: Duration, future: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+    wait(wire, patience, Wire::has_rung, future)
 }
 
 /// The same, as exact as the ticker; on HTTP/1.1 without any timer.
-pub(super) async fn within_about<T>(wire: &Wire, patience: Duration, future: impl Future<Output = T>) -> Option<T> {
-    wait(wire, patience, Wire::has_passed, future).await
+pub(super) fn within_about<T>(
+    wire: &Wire,
+    patience: Duration,
+    future: impl Future<Output = T>,
+) -> impl Future<Output = Option<T>> {
+    wait(wire, patience, Wire::has_passed, future)
 }
 
 async fn wait<T>(

@@ -12,8 +12,8 @@ pub(crate) const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 
-/// What nearly every client says.
-const USUAL: &[u8] = b"application/json, text/event-stream";
+/// What nearly every client says it takes.
+pub(crate) const USUAL: &str = "application/json, text/event-stream";
 
 /// What a client can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,12 +22,13 @@ pub(crate) struct Accepts {
     pub(crate) event_stream: bool,
 }
 
+impl Accepts {
+    /// What [`USUAL`] means.
+    pub(crate) const BOTH: Accepts = Accepts { json: true, event_stream: true };
+}
+
 /// Reads every `Accept` line. The most specific range that matches a type decides about it; weight 0 excludes it.
 pub(crate) fn accepts(headers: &HeaderMap) -> Accepts {
-    let mut lines = headers.get_all(header::ACCEPT).iter();
-    if let (Some(USUAL), None) = (lines.next().map(http::HeaderValue::as_bytes), lines.next()) {
-        return Accepts { json: true, event_stream: true };
-    }
     let (mut json, mut event_stream) = (Wanted::default(), Wanted::default());
     for line in headers.get_all(header::ACCEPT) {
         for entry in Split::new(line.as_bytes(), b',') {
@@ -142,6 +143,7 @@ mod tests {
         ] {
             assert_eq!(accept(lines), (json, stream), "{lines:?}");
         }
+        assert_eq!(accept(&[USUAL]), (Accepts::BOTH.json, Accepts::BOTH.event_stream));
     }
 
     #[test]
