@@ -13,6 +13,7 @@ pub(crate) mod ticket;
 
 use std::time::Duration;
 
+use crate::protocol::fingerprint::fingerprint;
 use crate::protocol::meta::{Ask, Level, Request};
 use crate::protocol::scan::{Span, Value};
 
@@ -64,9 +65,9 @@ pub(crate) struct Trace<'a> {
 impl Asked<'_> {
     /// Which call this is: a retry must be the same one (2026-07-28, Multi Round-Trip Requests, Server Requirements, 5).
     pub(crate) fn digest(&self) -> [u8; 32] {
-        let canonical = |value: Option<&[u8]>| value.map(crate::protocol::canonical::canonical).unwrap_or_default();
-        let name = canonical(self.request.name);
-        let arguments = canonical(self.request.arguments);
+        // What is not there has no value that could be.
+        let part = |value: Option<&[u8]>| value.map(fingerprint).unwrap_or_default();
+        let (name, arguments) = (part(self.request.name), part(self.request.arguments));
         crate::seal::digest(&[format!("{:?}", self.ask).as_bytes(), &name, &arguments])
     }
 

@@ -16,7 +16,7 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, Method};
 use crate::protocol::meta::{Ask, LOG_LEVEL, SUBSCRIPTION_ID};
 use crate::protocol::object::{self, Edit};
 use crate::protocol::scan::Span;
-use crate::protocol::splice::{private_number, splice};
+use crate::protocol::splice::{Spliced, pass, private_number, splice};
 use crate::protocol::sse::StreamId;
 
 /// After a cancellation a server must say nothing more for the call (2026-07-28, stdio, Cancellation); what it wrote meanwhile
@@ -96,7 +96,7 @@ impl ModernOnModern {
         state: Option<&[u8]>,
         keeps_level: bool,
         now: Instant,
-    ) -> Vec<u8> {
+    ) -> Spliced {
         let number = self.next;
         self.next += 1;
         let private = number.to_string();
@@ -128,7 +128,7 @@ impl ModernOnModern {
             early: (asked.ask == Ask::Listen).then(Vec::new),
         };
         self.calls.insert(number, call);
-        splice(asked.text, &mut edits, b"\n")
+        pass(asked.text, &mut edits, b"\n")
     }
 
     /// A request of the gateway's own, answered on `stream` as the child writes it.

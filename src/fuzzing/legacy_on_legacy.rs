@@ -89,7 +89,7 @@ impl World {
         let id = envelope.id.expect("a request has one").of(&text);
         self.wire.ledger.open(stream.0, id, envelope.asked_token.map(|token| token.of(&text)));
         let line = self.wire.router.request(&sitter, &text, &envelope, stream, carries, self.wire.now);
-        self.wire.ledger.wrote(&line);
+        self.wire.ledger.wrote(&line.joined(&text));
     }
 
     fn say(&mut self, input: &mut Input<'_>) -> Vec<Told> {

@@ -174,7 +174,7 @@ impl World {
         let may_log = self.wire.router.may_log(&asked);
         let state = ticket.as_ref().map(|ticket| &*ticket.rest);
         let line = self.wire.router.request(&asked, StreamId(stream), state, may_log, self.wire.now);
-        self.wire.ledger.wrote(&line);
+        self.wire.ledger.wrote(&line.joined(&text));
         self.works.insert(stream, (number, work));
     }
 

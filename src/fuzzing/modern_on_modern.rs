@@ -90,7 +90,7 @@ impl World {
         self.wire.ledger.owner = self.next;
         self.wire.ledger.open(self.next, asked.id.1, asked.token.map(|token| token.of(asked.text)));
         let may_log = self.wire.router.may_log(asked);
-        let line = self.wire.router.request(asked, StreamId(self.next), state, may_log, self.wire.now);
+        let line = self.wire.router.request(asked, StreamId(self.next), state, may_log, self.wire.now).joined(asked.text);
         self.wire.ledger.wrote(&line);
         (self.next, line)
     }

@@ -2,6 +2,7 @@
 
 use super::json;
 use crate::protocol::canonical::canonical as spell;
+use crate::protocol::fingerprint::fingerprint;
 
 /// The spelling is its own, means the same, has no white space, and does not depend on the white space, on the escapes or on the
 /// order of the members of what it was made from.
@@ -15,9 +16,11 @@ pub fn canonical(bytes: &[u8]) {
     };
     assert_eq!(spell(&spelled), spelled, "one text has one spelling");
     assert_eq!(spell(&spaced(value)), spelled, "white space means nothing");
+    assert_eq!(fingerprint(bytes), fingerprint(&spelled), "one spelling, one digest");
     let lower = value.to_ascii_lowercase();
     if !lower.windows(3).any(|part| part == b"\\ud") {
         assert_eq!(spell(&escaped(value)), spelled, "escapes mean nothing");
+        assert_eq!(fingerprint(&escaped(value)), fingerprint(bytes));
     }
     if value[0] == b'{' {
         // Two members of one name keep their order; others have none.

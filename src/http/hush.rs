@@ -29,8 +29,11 @@ pub(super) fn holds() -> bool {
     holds
 }
 
+/// What a body gives when it is polled.
+type Taken<B> = Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>;
+
 /// The next piece. Its wake is passed on only if there may be another one.
-pub(super) fn poll_frame<B: Body + Unpin>(body: &mut B, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+pub(super) fn poll_frame<B: Body + Unpin>(body: &mut B, cx: &mut Context<'_>) -> Poll<Taken<B>> {
     WAKES.set(Wakes::Wait);
     let polled = Pin::new(&mut *body).poll_frame(cx);
     let waits = WAKES.replace(Wakes::Pass) == Wakes::Waits;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::member::tell_client_line;
@@ -77,8 +78,14 @@ impl Drop for Starting<'_> {
 }
 
 impl Pool {
-    /// Sends a call to a modern child.
-    pub(crate) async fn ask_modern(&self, principal: &Principal, asked: &Asked<'_>, cut: Option<Cut>) -> Result<Taken, NotTaken> {
+    /// Sends a call to a modern child. `text` is what was asked.
+    pub(crate) async fn ask_modern(
+        &self,
+        principal: &Principal,
+        asked: &Asked<'_>,
+        text: &Bytes,
+        cut: Option<Cut>,
+    ) -> Result<Taken, NotTaken> {
         let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
         let ticket = match asked.retried_state() {
             Some(state) => Some(self.open_ticket(principal, asked, state).ok_or(NotTaken::BadState)?),
@@ -108,7 +115,8 @@ impl Pool {
                     }
                     self.metrics.drop_counted("log_level_not_asked");
                 }
-                let line = |router: &mut ModernOnModern, stream| router.request(asked, stream, state, keeps_level, now);
+                let line =
+                    |router: &mut ModernOnModern, stream| router.request(asked, stream, state, keeps_level, now).parts(text);
                 child.post_request(asked.id.1, cut.clone(), now, line).map(Some)
             });
             match posted {

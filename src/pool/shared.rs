@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use tokio::time::Instant;
 
 use super::member::{Key, Member, tell_client_line};
@@ -72,7 +74,7 @@ impl Pool {
         principal: &Principal,
         sitter: &Sitter,
         sits: bool,
-        (text, envelope): (&[u8], &Envelope),
+        (text, envelope): (&Bytes, &Envelope),
         carries: Carries,
         mut heard: impl FnMut(Standing),
     ) -> Result<(Reader, Seated), NotTaken> {
@@ -84,7 +86,9 @@ impl Pool {
             seated.standing.take().into_iter().for_each(&mut heard);
             let posted = seated.member.link.with(|state, _| {
                 let now = Instant::now();
-                let line = |router: &mut LegacyOnLegacy, stream| router.request(sitter, text, envelope, stream, carries, now);
+                let line = |router: &mut LegacyOnLegacy, stream| {
+                    router.request(sitter, text, envelope, stream, carries, now).parts(text)
+                };
                 state.post_request(id, None, now, line)
             });
             match posted {

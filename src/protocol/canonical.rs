@@ -1,5 +1,5 @@
-//! One spelling for all JSON texts that every parser reads alike, so that they have one digest: what a `requestState` is bound
-//! to, and which clients a child may serve. Never passed on, only compared. Numbers are never parsed.
+//! One spelling for all JSON texts that every parser reads alike: which clients a child may serve is told by it, and `fingerprint`
+//! holds to it. Never passed on, only compared. Numbers are never parsed.
 
 use super::scan::{Fault, Scanner, Value};
 use super::splice;
@@ -59,6 +59,7 @@ fn spell(scanner: &mut Scanner<'_>, text: &[u8], depth: usize, out: &mut Vec<u8>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::fingerprint::fingerprint;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -79,6 +80,7 @@ mod tests {
             (r#"{"\ud800b":1,"\ud800a": "\udc00"}"#, r#"{"\ud800a":"\udc00","\ud800b":1}"#),
         ] {
             assert_eq!(spelled(text), one);
+            assert_eq!(fingerprint(text.as_bytes()), fingerprint(one.as_bytes()));
             assert_eq!(spelled(one), one);
         }
     }
@@ -101,6 +103,7 @@ mod tests {
             (r#"{"a":null}"#, "{}"),
         ] {
             assert_ne!(spelled(one), spelled(other));
+            assert_ne!(fingerprint(one.as_bytes()), fingerprint(other.as_bytes()), "{one} {other}");
         }
     }
 
@@ -202,6 +205,7 @@ mod tests {
         fn the_spelling_does_not_depend_on_how_a_text_was_written(tree in tree(), one in vec(0..60_usize, 1..40), other in vec(0..60_usize, 1..40)) {
             let (one, other) = (written(&tree, &one), written(&tree, &other));
             prop_assert_eq!(spelled(&one), spelled(&other));
+            prop_assert_eq!(fingerprint(one.as_bytes()), fingerprint(other.as_bytes()));
             prop_assert_eq!(spelled(&spelled(&one)), spelled(&other));
         }
 
@@ -209,12 +213,14 @@ mod tests {
         fn the_spelling_depends_on_everything_else(one in tree(), other in tree(), draws in vec(0..60_usize, 1..40)) {
             let plain = |tree: &Tree| written(tree, &[2]); // one way of writing: names sorted, no choice taken
             let same = plain(&one) == plain(&other);
-            prop_assert_eq!(spelled(&written(&one, &draws)) == spelled(&written(&other, &draws)), same);
+            let (one, other) = (written(&one, &draws), written(&other, &draws));
+            prop_assert_eq!(spelled(&one) == spelled(&other), same);
+            prop_assert_eq!(fingerprint(one.as_bytes()) == fingerprint(other.as_bytes()), same);
         }
 
         #[test]
         fn any_bytes_end_in_an_answer(text: Vec<u8>) {
-            let _ = canonical(&text);
+            let _ = (canonical(&text), fingerprint(&text));
         }
     }
 }

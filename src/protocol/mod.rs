@@ -1,6 +1,7 @@
 //! The words and shapes of MCP on both wires. Pure: no I/O, no clock, no state that outlives a call.
 
 pub(crate) mod canonical;
+pub(crate) mod fingerprint;
 pub(crate) mod headers;
 pub(crate) mod jsonrpc;
 pub(crate) mod meta;

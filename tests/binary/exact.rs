@@ -276,28 +276,3 @@ fn a_bomb_of_brackets_is_refused_quickly_and_never_reaches_the_child() {
     // Deeper ones pass as well, but the child of the tests cannot read them.
     assert_eq!(gateway.ask(&session.post(deep(100))).status(), 200);
 }
-
-/// A message of 64 MiB in one direction, with little in the other: the memory that it took beyond its own size, as a part of it.
-fn memory_beyond(tool: &str, arguments: &Value, is_whole: impl FnOnce(&str) -> bool) -> f64 {
-    let gateway = Gateway::start(&["--max-body", "80MiB", "--max-line", "80MiB", "--log-bytes-total", "1GiB"]);
-    let session = gateway.open();
-    session.call("length", &json!({ "text": "a" }));
-    let idle = proc::resident(gateway.pid());
-    let id = "\"an id that is longer than the number in its place\"";
-    let (head, events) = session.stream(&call(id, "1", tool, arguments));
-    assert!(head.is_event_stream());
-    let answer = events.filter(|event| !event.data.is_empty()).last().expect("an answer");
-    assert!(answer.data.windows(id.len()).any(|window| window == id.as_bytes()));
-    assert!(is_whole(&text_of(&answer.json())));
-    proc::peak(gateway.pid()).saturating_sub(idle) as f64 / LARGE as f64
-}
-
-const LARGE: usize = 64 << 20;
-
-#[test]
-fn a_message_of_64_mib_takes_little_more_memory_than_its_size() {
-    let up = memory_beyond("length", &json!({ "text": "x".repeat(LARGE) }), |text| text == LARGE.to_string());
-    let down = memory_beyond("big", &json!({ "bytes": LARGE }), |text| text.len() == LARGE);
-    eprintln!("64 MiB toward the server took {up:.3} times their size, toward the client {down:.3}");
-    assert!(up <= 1.25 && down <= 1.25, "{up} {down}");
-}

@@ -6,6 +6,7 @@ mod command_line;
 mod edge;
 mod exact;
 mod http2;
+mod large;
 mod modern;
 mod options;
 mod orphans;

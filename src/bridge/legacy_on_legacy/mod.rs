@@ -21,7 +21,7 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, Method};
 use crate::protocol::meta::Level;
 use crate::protocol::object;
 use crate::protocol::scan::Span;
-use crate::protocol::splice::{canonical, private_number, splice};
+use crate::protocol::splice::{Spliced, canonical, pass, private_number};
 use crate::protocol::sse::StreamId;
 
 mod hello;
@@ -90,14 +90,14 @@ impl LegacyOnLegacy {
         stream: StreamId,
         carries: Carries,
         now: Instant,
-    ) -> Vec<u8> {
+    ) -> Spliced {
         let number = self.next;
         self.next += 1;
         let private = number.to_string();
         let mut edits: Vec<(Span, &[u8])> = Vec::with_capacity(2);
         edits.extend(envelope.id.map(|id| (id, private.as_bytes())));
         edits.extend(envelope.asked_token.map(|token| (token, private.as_bytes())));
-        let mut line = splice(text, &mut edits, b"\n");
+        let mut line = pass(text, &mut edits, b"\n");
         let subscribes = envelope.is_method(text, "resources/subscribe").then(|| uri(text, envelope)).flatten();
         if let Some(uri) = &subscribes {
             self.want(sitter.number, uri, number);
@@ -107,7 +107,8 @@ impl LegacyOnLegacy {
             && self.is_wanted(&uri)
         {
             // Others want it still, or want it now: the child is not to forget them.
-            line.extend_from_slice(&self.own_line("resources/subscribe", &resource(&uri)));
+            let again = self.own_line("resources/subscribe", &resource(&uri));
+            line = Spliced::Whole([line.joined(text), again].concat());
         }
         *self.busy.entry(sitter.number).or_default() += 1;
         let call = Call {

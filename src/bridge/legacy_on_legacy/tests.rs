@@ -78,7 +78,8 @@ impl Bench {
         let stream = self.open();
         let envelope = jsonrpc::read(text.as_bytes()).expect("a message");
         let line = self.router.request(sitter, text.as_bytes(), &envelope, stream, carries, self.now);
-        let line = String::from_utf8(line).expect("UTF-8").strip_suffix('\n').expect("a whole line").to_owned();
+        let line =
+            String::from_utf8(line.joined(text.as_bytes())).expect("UTF-8").strip_suffix('\n').expect("a whole line").to_owned();
         (stream.0, line)
     }
 

@@ -103,7 +103,7 @@ impl Bench {
         let text = said.text();
         let state = state.map(str::as_bytes);
         let line = self.router.request(&asked(&text), StreamId(stream), state, keeps_level, self.now);
-        String::from_utf8(line).expect("UTF-8").strip_suffix('\n').expect("a whole line").to_owned()
+        String::from_utf8(line.joined(text.as_bytes())).expect("UTF-8").strip_suffix('\n').expect("a whole line").to_owned()
     }
 
     /// A call on its way: its private number.

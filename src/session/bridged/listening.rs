@@ -104,7 +104,7 @@ impl Bridged {
         let text = self.speaker.own_request("0", "subscriptions/listen", &[("notifications", filter.as_bytes())]);
         // What the one before tells from here on waits, so that what both tell is told once.
         let held = Held::new(self);
-        let mut reader = self.ask_text(&text, Ask::Listen, None, false).await.map_err(|_| NotHeard::Lost)?;
+        let mut reader = self.ask_text(text, Ask::Listen, None, false).await.map_err(|_| NotHeard::Lost)?;
         let first = timeout(ACKNOWLEDGE, reader.event()).await.ok().flatten().ok_or(NotHeard::Lost)?;
         let envelope = jsonrpc::read(&first).map_err(|_| NotHeard::Lost)?;
         if let Some(error) = envelope.error {

@@ -126,18 +126,19 @@ impl Bridged {
         let chosen = self.lock().level;
         let level = chosen.or(Some(Level::Info)).filter(|_| self.facts.declares(&["logging"]));
         let text = self.speaker.enveloped(&work.text, &work.envelope, work.ask, level, round);
-        self.ask_text(&text, work.ask, level, chosen.is_some()).await
+        self.ask_text(text, work.ask, level, chosen.is_some()).await
     }
 
     /// Sends a request that has its envelope.
     pub(super) async fn ask_text(
         &self,
-        text: &[u8],
+        text: Vec<u8>,
         ask: Ask,
         level: Option<Level>,
         has_level: bool,
     ) -> Result<Reader, NotTaken> {
         // The client's text could be read, so this can: it differs in members of an object only. Nested too deep it may be.
+        let text = &Bytes::from(text);
         let Ok(envelope) = jsonrpc::read(text) else { return Err(NotTaken::BadAnswer("is nested too deep")) };
         let id = envelope.id.unwrap_or_default();
         let asked = PoolAsked {
@@ -150,7 +151,7 @@ impl Bridged {
             trace: None,
             session: Some(OfSession { number: self.number, has_level }),
         };
-        Ok(self.pool.ask_modern(&self.principal, &asked, None).await?.reader)
+        Ok(self.pool.ask_modern(&self.principal, &asked, text, None).await?.reader)
     }
 
     /// Works on a call until it is answered.

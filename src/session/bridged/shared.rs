@@ -95,8 +95,8 @@ impl Bridged {
             self.answer(call, refused(jsonrpc::INVALID_PARAMS, "at most 1024 resources can be subscribed to"));
             return Ok(Sent::Answered);
         }
-        let without_task = (ask == Ask::CallTool && param("task").is_some()).then(|| without_task(text));
-        let text = without_task.as_deref().unwrap_or(text);
+        let without_task = (ask == Ask::CallTool && param("task").is_some()).then(|| Bytes::from(without_task(text)));
+        let text = without_task.as_ref().unwrap_or(text);
         // Read once: it differs in one member only.
         let Ok(envelope) = jsonrpc::read(text) else { return Err(NotTaken::BadAnswer("cannot be read")) };
         let work = Work {

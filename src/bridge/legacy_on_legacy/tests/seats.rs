@@ -179,7 +179,7 @@ fn an_unsubscription_that_crosses_anothers_subscription_leaves_the_child_subscri
     let text = about("2", "unsubscribe", "u");
     let envelope = jsonrpc::read(text.as_bytes()).expect("a message");
     let lines = bench.router.request(&session(1), text.as_bytes(), &envelope, stream, Carries::Events, bench.now);
-    let lines = String::from_utf8(lines).expect("UTF-8");
+    let lines = String::from_utf8(lines.joined(text.as_bytes())).expect("UTF-8");
     let last = lines.lines().last().expect("a line");
     assert!(last.contains("resources/subscribe"), "the last that the child hears: {lines}");
     same(&bench.hear(&updated("u")), &[note(other, &updated("u"))]);

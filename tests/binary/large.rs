@@ -1,0 +1,67 @@
+//! Large messages take little more memory than their size: nothing of them is copied whole more than once.
+
+use serde_json::{Value, json};
+
+use crate::support::gateway::{Gateway, Start, stub};
+use crate::support::modern;
+use crate::support::proc;
+use crate::support::session::{call, text_of};
+
+const LARGE: usize = 64 << 20;
+const BOUNDS: [&str; 6] = ["--max-body", "80MiB", "--max-line", "80MiB", "--log-bytes-total", "1GiB"];
+
+/// The memory that a call took beyond what the gateway had before, as a part of the large message's size.
+fn beyond(
+    gateway: &Gateway,
+    ask: impl Fn(&str, &Value) -> String,
+    tool: &str,
+    arguments: &Value,
+    is_whole: impl Fn(&str) -> bool,
+) -> f64 {
+    assert_eq!(ask("length", &json!({ "text": "a" })), "1");
+    let idle = proc::resident(gateway.pid());
+    assert!(is_whole(&ask(tool, arguments)));
+    proc::peak(gateway.pid()).saturating_sub(idle) as f64 / LARGE as f64
+}
+
+/// A message of 64 MiB in one direction, with little in the other; each on a gateway of its own.
+fn crosses(start: impl Fn() -> Gateway, ask: impl Fn(&Gateway, &str, &Value) -> String) {
+    let (up, down) = (start(), start());
+    let ask_up = |tool: &str, arguments: &Value| ask(&up, tool, arguments);
+    let ask_down = |tool: &str, arguments: &Value| ask(&down, tool, arguments);
+    let up = beyond(&up, ask_up, "length", &json!({ "text": "x".repeat(LARGE) }), |text| text == LARGE.to_string());
+    let down = beyond(&down, ask_down, "big", &json!({ "bytes": LARGE }), |text| text.len() == LARGE);
+    eprintln!("64 MiB toward the server took {up:.3} times their size, toward the client {down:.3}");
+    assert!(up <= 1.25 && down <= 1.25, "{up} {down}");
+}
+
+/// The answer of a child in a session of its own.
+fn in_a_session(gateway: &Gateway, tool: &str, arguments: &Value) -> String {
+    let id = "\"an id that is longer than the number in its place\"";
+    let session = gateway.open();
+    let (head, events) = session.stream(&call(id, "1", tool, arguments));
+    assert!(head.is_event_stream());
+    let answer = events.filter(|event| !event.data.is_empty()).last().expect("an answer");
+    assert!(answer.data.windows(id.len()).any(|window| window == id.as_bytes()));
+    text_of(&answer.json())
+}
+
+#[test]
+fn a_message_of_64_mib_takes_little_more_memory_than_its_size() {
+    crosses(|| Gateway::start(&[&BOUNDS[..], &["--response", "sse"]].concat()), in_a_session);
+}
+
+#[test]
+fn a_message_of_64_mib_takes_little_more_memory_with_a_shared_child() {
+    crosses(|| Gateway::start(&[&BOUNDS[..], &["--response", "sse", "--children", "shared"]].concat()), in_a_session);
+}
+
+#[test]
+fn a_message_of_64_mib_takes_little_more_memory_between_modern_sides() {
+    let start = || Start::new(&[&BOUNDS[..], &["--child-era", "modern"]].concat()).child(&["--", &stub(), "modern"]).run();
+    crosses(start, |gateway, tool, arguments| {
+        let reply = gateway.connect().exchange(&modern::call(7, tool, arguments, &json!({}), &json!({})));
+        assert_eq!(reply.status(), 200);
+        text_of(&reply.json())
+    });
+}
