@@ -13,6 +13,8 @@ pub(crate) mod ticket;
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::protocol::fingerprint::fingerprint;
 use crate::protocol::meta::{Ask, Level, Request};
 use crate::protocol::scan::{Span, Value};
@@ -33,7 +35,7 @@ pub(crate) struct Patience {
 /// A modern client's request, as far as routing needs it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
-    pub(crate) text: &'a [u8],
+    pub(crate) text: &'a Bytes,
     /// The id's token.
     pub(crate) id: (Span, &'a [u8]),
     pub(crate) token: Option<Span>,

@@ -143,7 +143,7 @@ impl World {
 
     /// A request goes to the child, once or once more.
     fn ask(&mut self, number: u64, work: Work, level: Option<Level>, retry: Option<&Retry>) {
-        let text = self.speaker.enveloped(&work.text, &work.envelope, work.ask, level, retry);
+        let text = bytes::Bytes::from(self.speaker.enveloped(&work.text, &work.envelope, work.ask, level, retry));
         enveloped(&work.text, &work.envelope, work.ask, &text, retry);
         let Ok(envelope) = jsonrpc::read(&text) else { return self.fail(number, &work, "is nested too deep") };
         let id = envelope.id.expect("a request has one");

@@ -65,7 +65,7 @@ impl Call {
 }
 
 /// A request as `http` lets it pass.
-pub(super) fn asked(text: &[u8]) -> Option<Asked<'_>> {
+pub(super) fn asked(text: &bytes::Bytes) -> Option<Asked<'_>> {
     let envelope = jsonrpc::read(text).ok().filter(|envelope| envelope.kind == Kind::Request)?;
     let ask = Ask::of(text, &envelope);
     let request = Request::read(text, &envelope, ask);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::bridges::{PATIENCE, SEAL, STEPS, Wire, sealer};
@@ -63,7 +64,7 @@ struct World {
     /// Leases and rounds that a retry went on with.
     spent: BTreeSet<(u64, u32)>,
     /// Has the lease and is about to be sent.
-    taken: Option<(u64, Vec<u8>)>,
+    taken: Option<(u64, Bytes)>,
     next: u64,
 }
 
@@ -112,7 +113,7 @@ impl World {
     fn begin(&mut self, input: &mut Input<'_>) -> Vec<Told> {
         let call = Call::spelled(input);
         let is_raw = input.below(8) == 7;
-        let text = if is_raw { child::raw(input) } else { call.text(input, "").into_bytes() };
+        let text = Bytes::from(if is_raw { child::raw(input) } else { call.text(input, "").into_bytes() });
         let owner = self.number();
         let Some(asked) = asked(&text).filter(|asked| reaches(asked.ask)) else { return Vec::new() };
         let declared = declared(&asked);
@@ -127,7 +128,7 @@ impl World {
             self.wire.ledger.owner = owner;
             let stream = self.open(&asked);
             let line = self.wire.router.request(&asked, StreamId(stream), self.wire.now);
-            self.wire.ledger.wrote(&line);
+            self.wire.ledger.wrote(&line.joined(&text));
         }
         Vec::new()
     }
@@ -199,7 +200,7 @@ impl World {
         let answers = answers.collect::<Vec<_>>().join(",");
         let shown = String::from_utf8_lossy(&state.state);
         let more = format!(r#""inputResponses":{{{answers}}},"requestState":{shown},"#);
-        let text = self.calls[&state.owner].text(input, &more).into_bytes();
+        let text = Bytes::from(self.calls[&state.owner].text(input, &more).into_bytes());
         let asked = asked(&text).expect("a request like the first one");
         let given = object::string(asked.retried_state().expect("a state")).expect("a string");
         let ticket = Ticket::open(&SEAL, b"default", &given).expect("a state of ours");
@@ -238,7 +239,7 @@ impl World {
                 let _ = self.wire.router.is_completed(&ids);
                 let owner = self.number();
                 if self.take(owner, asked) {
-                    self.taken = Some((owner, text.to_vec()));
+                    self.taken = Some((owner, Bytes::copy_from_slice(text)));
                     self.calls.insert(owner, self.calls[&ticket.lease].clone());
                 }
             }

@@ -1,5 +1,7 @@
 //! Modern clients on a modern child: calls, retries with the child's state, subscriptions, logs.
 
+use bytes::Bytes;
+
 use super::bridges::{PATIENCE, SEAL, STEPS, Wire, sealer};
 use super::child;
 use super::input::Input;
@@ -58,7 +60,7 @@ impl World {
 
     fn begin(&mut self, input: &mut Input<'_>) -> Vec<Told> {
         let call = Call::spelled(input);
-        let text = if input.below(8) == 7 { child::raw(input) } else { call.text(input, "").into_bytes() };
+        let text = Bytes::from(if input.below(8) == 7 { child::raw(input) } else { call.text(input, "").into_bytes() });
         if let Some(asked) = asked(&text).filter(|asked| asked.retried_state().is_none()) {
             let (stream, _) = self.send(&asked, None);
             self.calls.push((stream, call));
@@ -68,7 +70,7 @@ impl World {
 
     fn listen(&mut self, input: &mut Input<'_>) -> Vec<Told> {
         let more = r#""notifications":{"toolsListChanged":true},"#;
-        let text = Call::spelled(input).text_with(input, more, "subscriptions/listen").into_bytes();
+        let text = Bytes::from(Call::spelled(input).text_with(input, more, "subscriptions/listen").into_bytes());
         self.send(&asked(&text).expect("a request"), None);
         Vec::new()
     }
@@ -99,7 +101,7 @@ impl World {
         let at = input.below(self.states.len().min(256));
         let Some((call, state)) = self.states.iter().rev().nth(at).cloned() else { return Vec::new() };
         let more = format!(r#""inputResponses":{{}},"requestState":{},"#, String::from_utf8_lossy(&state));
-        let text = call.text(input, &more).into_bytes();
+        let text = Bytes::from(call.text(input, &more).into_bytes());
         let asked = asked(&text).expect("a request like the first one");
         let given = object::string(asked.retried_state().expect("a state")).expect("a string");
         let ticket = Ticket::open(&SEAL, b"default", &given).expect("a state of ours");
@@ -130,7 +132,7 @@ impl World {
 
 impl Call {
     fn ask(&self) -> Ask {
-        let text = self.text(&mut Input::new(b""), "").into_bytes();
+        let text = Bytes::from(self.text(&mut Input::new(b""), "").into_bytes());
         asked(&text).map_or(Ask::Other, |asked| asked.ask)
     }
 }

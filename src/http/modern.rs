@@ -75,7 +75,7 @@ pub(crate) async fn ask(http: &Http, modern: &Modern, wire: &Arc<Wire>) -> Resul
         let went = if era.is_modern && http.server.pool.is_parked(&Principal::Anonymous, &asked) {
             to_parked(http, &asked, cut).await
         } else if era.is_modern {
-            to_modern(http, &asked, modern, cut).await
+            to_modern(http, &asked, &modern.fields, cut).await
         } else {
             to_legacy(http, &asked, &modern.fields, cut).await
         };
@@ -87,12 +87,12 @@ pub(crate) async fn ask(http: &Http, modern: &Modern, wire: &Arc<Wire>) -> Resul
     answered.instrument(span).await.map_err(about)
 }
 
-async fn to_modern(http: &Http, asked: &Asked<'_>, modern: &Modern, cut: Option<Cut>) -> Result<Went, Refusal> {
+async fn to_modern(http: &Http, asked: &Asked<'_>, fields: &HeaderMap, cut: Option<Cut>) -> Result<Went, Refusal> {
     let pool = &http.server.pool;
-    if let Some(answer) = check_tool(http, asked, true, &modern.fields).await? {
+    if let Some(answer) = check_tool(http, asked, true, fields).await? {
         return Ok(answer);
     }
-    let taken = pool.ask_modern(&Principal::Anonymous, asked, &modern.posted.text, cut).await;
+    let taken = pool.ask_modern(&Principal::Anonymous, asked, cut).await;
     taken.map(Went::Taken).or_else(|why| not_taken(http, asked, why))
 }
 

@@ -60,6 +60,8 @@ pub(crate) enum Carries {
 pub(crate) enum Routed {
     /// To the child, one line.
     ToChild(Vec<u8>),
+    /// The same: most of what the client asked as it is.
+    Told(Around),
     /// To the client, on that stream.
     Event(StreamId, EventKind, Vec<u8>),
     /// The same: most of the child's line as it is.
@@ -81,7 +83,20 @@ pub(crate) enum Routed {
 impl Routed {
     /// A line of the child with these bytes exchanged, to the client.
     pub(crate) fn passing(stream: StreamId, kind: EventKind, text: &[u8], edits: &mut [(Span, &[u8])]) -> Routed {
-        match splice::pass(text, edits, b"") {
+        Routed::spliced(stream, kind, splice::pass(text, edits, b""))
+    }
+
+    /// What was made of a client's request, to the child.
+    pub(crate) fn told(line: Spliced) -> Routed {
+        match line {
+            Spliced::Whole(line) => Routed::ToChild(line),
+            Spliced::Around(around) => Routed::Told(around),
+        }
+    }
+
+    /// What was made of a line of the child, to the client.
+    pub(crate) fn spliced(stream: StreamId, kind: EventKind, line: Spliced) -> Routed {
+        match line {
             Spliced::Whole(line) => Routed::Event(stream, kind, line),
             Spliced::Around(around) => Routed::Passed(stream, kind, around),
         }

@@ -17,7 +17,7 @@ use crate::child::line::Line as ChildLine;
 use crate::child::outbox::{NotTaken, Outbox};
 use crate::metrics::Metrics;
 use crate::protocol::jsonrpc::Envelope;
-use crate::protocol::splice::Around;
+use crate::protocol::splice::{Around, Spliced};
 use crate::protocol::sse::StreamId;
 
 pub(crate) struct State<R> {
@@ -43,6 +43,8 @@ pub(crate) type Line<'a> = Option<(&'a [u8], Envelope)>;
 /// What most of a message is taken from that is passed as it is.
 enum Origin<'a> {
     Text(&'a [u8]),
+    /// What a client asked.
+    Asked(&'a Bytes),
     /// Can be had whole, by the first who asks.
     Long(&'a mut Option<LongLine>),
 }
@@ -237,6 +239,11 @@ impl<R: Route> State<R> {
         self.route_from(Origin::Text(b""), effects, decide);
     }
 
+    /// The same for what a client asked, which may be passed as it is.
+    pub(crate) fn route_asked(&mut self, text: &Bytes, effects: &mut Effects, decide: impl FnOnce(&mut R, &mut Vec<Routed>)) {
+        self.route_from(Origin::Asked(text), effects, |router, _, out| decide(router, out));
+    }
+
     fn route_from(&mut self, origin: Origin<'_>, effects: &mut Effects, decide: impl FnOnce(&mut R, &Log, &mut Vec<Routed>)) {
         let mut routed = std::mem::take(&mut self.routed);
         decide(&mut self.router, &self.log, &mut routed);
@@ -247,6 +254,7 @@ impl<R: Route> State<R> {
         for routed in routed.drain(..) {
             match routed {
                 Routed::Passed(stream, kind, around) => self.event(stream, kind, origin.give(around), effects),
+                Routed::Told(around) => self.tell_child(origin.tell(around)),
                 routed => self.apply(routed, effects),
             }
         }
@@ -263,7 +271,7 @@ impl<R: Route> State<R> {
         }
     }
 
-    fn tell_child(&mut self, line: Vec<u8>) {
+    fn tell_child(&mut self, line: impl Into<ChildLine>) {
         if self.outbox.push(line).is_err() {
             self.metrics.messages_lost.inc();
         }
@@ -276,8 +284,8 @@ impl<R: Route> State<R> {
                 let text = self.block.keep(stream, text);
                 self.event(stream, kind, text, effects);
             }
-            // Only a line of the child is passed, and that has an origin.
-            Routed::Passed(..) => {}
+            // Only what has an origin is passed.
+            Routed::Passed(..) | Routed::Told(_) => {}
             Routed::End(stream) => self.log.end(stream, effects),
             Routed::Dropped(reason) => self.metrics.drop_counted(reason),
             Routed::Expired(bound) => self.metrics.timeout_counted(bound),
@@ -289,9 +297,17 @@ impl<R: Route> State<R> {
 }
 
 impl Origin<'_> {
+    fn tell(&mut self, around: Around) -> ChildLine {
+        match self {
+            Origin::Asked(text) => Spliced::Around(around).parts(text).into(),
+            _ => Vec::from(self.give(around)).into(),
+        }
+    }
+
     fn give(&mut self, around: Around) -> Bytes {
         match self {
             Origin::Text(text) => around.joined(text).into(),
+            Origin::Asked(text) => around.joined(text).into(),
             Origin::Long(line) => {
                 let Around { head, kept, tail } = around;
                 line.take().map(|line| line.around(&head, kept, &tail)).unwrap_or_default()

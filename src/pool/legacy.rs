@@ -74,7 +74,11 @@ impl Pool {
                     return Ok(None); // a lease was faster
                 }
                 let now = Instant::now();
-                child.post_request(asked.id.1, cut.clone(), now, |router, stream| router.request(asked, stream, now)).map(Some)
+                child
+                    .post_request(asked.id.1, cut.clone(), now, |router, stream| {
+                        router.request(asked, stream, now).parts(asked.text)
+                    })
+                    .map(Some)
             });
             match posted {
                 Ok(Some(cursor)) => return Ok(self.taken(&member, asked, cursor)),
@@ -229,7 +233,7 @@ impl Pool {
             let now = Instant::now();
             state.admit_call(now)?;
             let cursor = state.log.open(asked.id.1, cut, now);
-            state.route(effects, |router, _, out| router.ask(leased.lease, asked, cursor.stream, now, out));
+            state.route_asked(asked.text, effects, |router, out| router.ask(leased.lease, asked, cursor.stream, now, out));
             Ok::<_, NotPosted>(cursor)
         })?;
         Ok(self.taken(&leased.member, asked, cursor))

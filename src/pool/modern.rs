@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::member::tell_client_line;
@@ -78,14 +77,8 @@ impl Drop for Starting<'_> {
 }
 
 impl Pool {
-    /// Sends a call to a modern child. `text` is what was asked.
-    pub(crate) async fn ask_modern(
-        &self,
-        principal: &Principal,
-        asked: &Asked<'_>,
-        text: &Bytes,
-        cut: Option<Cut>,
-    ) -> Result<Taken, NotTaken> {
+    /// Sends a call to a modern child.
+    pub(crate) async fn ask_modern(&self, principal: &Principal, asked: &Asked<'_>, cut: Option<Cut>) -> Result<Taken, NotTaken> {
         let key = Key { principal: principal.clone(), capabilities: Capabilities::none() };
         let ticket = match asked.retried_state() {
             Some(state) => Some(self.open_ticket(principal, asked, state).ok_or(NotTaken::BadState)?),
@@ -115,8 +108,9 @@ impl Pool {
                     }
                     self.metrics.drop_counted("log_level_not_asked");
                 }
-                let line =
-                    |router: &mut ModernOnModern, stream| router.request(asked, stream, state, keeps_level, now).parts(text);
+                let line = |router: &mut ModernOnModern, stream| {
+                    router.request(asked, stream, state, keeps_level, now).parts(asked.text)
+                };
                 child.post_request(asked.id.1, cut.clone(), now, line).map(Some)
             });
             match posted {
@@ -209,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn a_state_is_good_for_its_own_principal_only() {
         let pool = pool();
-        let text = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}"#;
+        let text = &bytes::Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}"#);
         let envelope = jsonrpc::read(text).expect("a message");
         let (ask, id) = (Ask::of(text, &envelope), envelope.id.expect("an id"));
         let request = Request::read(text, &envelope, ask);

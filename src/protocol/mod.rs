@@ -7,6 +7,7 @@ pub(crate) mod jsonrpc;
 pub(crate) mod meta;
 pub(crate) mod mirror;
 pub(crate) mod object;
+pub(crate) mod pieces;
 pub(crate) mod revision;
 pub(crate) mod scan;
 pub(crate) mod splice;

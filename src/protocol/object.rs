@@ -1,6 +1,7 @@
 //! Objects read by name and written anew: members are found without building a tree, and what is kept keeps its bytes. For
 //! texts that the scanner has accepted; on anything else nothing is found. Used by `bridge` and `http::check`.
 
+use super::pieces::Pieces;
 use super::scan::{Scanner, Str, Value};
 
 /// A member of an object, as slices of the object's text.
@@ -96,34 +97,53 @@ pub(crate) enum Edit {
 }
 
 /// The object with its members edited, and more members before and after them (names in plain ASCII, values JSON).
-pub(crate) fn rewrite(
-    object: &[u8],
+pub(crate) fn rewrite<'a>(
+    object: &'a [u8],
     first: &[(&str, &[u8])],
-    mut edit: impl FnMut(&Member<'_>) -> Edit,
+    edit: impl FnMut(&Member<'a>) -> Edit,
     last: &[(&str, &[u8])],
 ) -> Vec<u8> {
-    let mut out = Vec::with_capacity(object.len() + 128);
-    out.push(b'{');
-    let add = |out: &mut Vec<u8>, name: &[u8], value: &[u8]| {
-        out.extend_from_slice(if out.len() > 1 { b"," } else { b"" });
-        out.extend_from_slice(name);
-        out.extend_from_slice(if value.is_empty() { b"" } else { b":" });
-        out.extend_from_slice(value);
+    compose(object, first, edit, last).joined()
+}
+
+/// The same, without copying what is large and stays.
+pub(crate) fn compose<'a>(
+    object: &'a [u8],
+    first: &[(&str, &[u8])],
+    mut edit: impl FnMut(&Member<'a>) -> Edit,
+    last: &[(&str, &[u8])],
+) -> Pieces<'a> {
+    let mut out = Pieces::with_room(object.len() + 128);
+    let mut opener = &b"{"[..];
+    let mut open = |out: &mut Pieces<'a>| out.add(std::mem::replace(&mut opener, b","));
+    let mut put = |out: &mut Pieces<'a>, name: &[u8], value: &[u8]| {
+        open(out);
+        out.add(name);
+        out.add(value);
     };
     for (name, value) in first {
-        add(&mut out, format!("\"{name}\"").as_bytes(), value);
+        put(&mut out, format!("\"{name}\":").as_bytes(), value);
     }
     for member in members(object) {
         match edit(&member) {
-            Edit::Keep => add(&mut out, member.whole, b""),
+            Edit::Keep => {
+                put(&mut out, b"", b"");
+                out.keep(member.whole);
+            }
             Edit::Drop => {}
-            Edit::Put(value) => add(&mut out, member.name(), &value),
+            Edit::Put(value) => {
+                put(&mut out, member.name(), b":");
+                out.add(&value);
+            }
         }
     }
     for (name, value) in last {
-        add(&mut out, format!("\"{name}\"").as_bytes(), value);
+        put(&mut out, format!("\"{name}\":").as_bytes(), value);
     }
-    out.push(b'}');
+    if out.is_empty() {
+        out.add(b"{");
+    }
+    out.add(b"}");
     out
 }
 

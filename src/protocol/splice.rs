@@ -8,6 +8,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use memchr::{memchr2, memchr2_iter};
 
+use super::pieces::Pieces;
 use super::scan::Span;
 
 /// A stretch of at least this size that stays as it is is not copied.
@@ -49,6 +50,20 @@ pub(crate) fn pass(text: &[u8], edits: &mut [(Span, &[u8])], end: &[u8]) -> Spli
     break_no_lines(&mut tail);
     tail.extend_from_slice(end);
     Spliced::Around(Around { head, kept, tail })
+}
+
+/// The same with what is put together of stretches of the text itself.
+pub(crate) fn compose<'a, const N: usize>(text: &'a [u8], mut edits: [(Span, Pieces<'a>); N], end: &[u8]) -> Spliced {
+    edits.sort_unstable_by_key(|(span, _)| span.range().start);
+    let mut out = Pieces::with_room(text.len() + 64);
+    let mut at = text.len() - text.trim_ascii_start().len();
+    for (span, new) in edits {
+        out.keep(&text[at..span.range().start]);
+        out.append(new);
+        at = span.range().end;
+    }
+    out.keep(&text[at..text.trim_ascii_end().len()]);
+    out.line(text, end)
 }
 
 impl Spliced {
@@ -100,7 +115,7 @@ fn exchange(text: &[u8], range: Range<usize>, edits: &[(Span, &[u8])]) -> Vec<u8
     out
 }
 
-fn break_no_lines(text: &mut [u8]) {
+pub(super) fn break_no_lines(text: &mut [u8]) {
     if memchr2(b'\r', b'\n', text).is_some() {
         let breaks: Vec<usize> = memchr2_iter(b'\r', b'\n', text).collect();
         breaks.into_iter().for_each(|at| text[at] = b' ');

@@ -56,12 +56,23 @@ fn a_message_of_64_mib_takes_little_more_memory_with_a_shared_child() {
     crosses(|| Gateway::start(&[&BOUNDS[..], &["--response", "sse", "--children", "shared"]].concat()), in_a_session);
 }
 
+/// The answer to a modern client that can be asked this.
+fn modern(capabilities: Value) -> impl Fn(&Gateway, &str, &Value) -> String {
+    move |gateway, tool, arguments| {
+        let reply = gateway.connect().exchange(&modern::call(7, tool, arguments, &capabilities, &json!({})));
+        assert_eq!(reply.status(), 200);
+        text_of(&reply.json())
+    }
+}
+
 #[test]
 fn a_message_of_64_mib_takes_little_more_memory_between_modern_sides() {
     let start = || Start::new(&[&BOUNDS[..], &["--child-era", "modern"]].concat()).child(&["--", &stub(), "modern"]).run();
-    crosses(start, |gateway, tool, arguments| {
-        let reply = gateway.connect().exchange(&modern::call(7, tool, arguments, &json!({}), &json!({})));
-        assert_eq!(reply.status(), 200);
-        text_of(&reply.json())
-    });
+    crosses(start, modern(json!({})));
+}
+
+#[test]
+fn a_message_of_64_mib_takes_little_more_memory_from_a_modern_client_to_a_legacy_child() {
+    crosses(|| Gateway::start(&BOUNDS), modern(json!({})));
+    crosses(|| Gateway::start(&BOUNDS), modern(json!({ "elicitation": {} })));
 }

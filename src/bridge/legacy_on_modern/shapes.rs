@@ -28,8 +28,9 @@ pub(super) fn with_old_forms(params: &[u8]) -> Vec<u8> {
         object::rewrite(schema, &[], |member| if member.is("oneOf") { Edit::Drop } else { Edit::Keep }, &last)
     };
     let properties = |schema: &[u8]| {
-        let each = |member: &Member<'_>| Edit::Put(property(member.value));
-        put(schema, "properties", Value::Object, |properties| object::rewrite(properties, &[], each, &[]))
+        put(schema, "properties", Value::Object, |properties| {
+            object::rewrite(properties, &[], |member| Edit::Put(property(member.value)), &[])
+        })
     };
     put(params, "requestedSchema", Value::Object, properties)
 }

@@ -16,7 +16,7 @@ use crate::link::stream::EventKind;
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::meta::{Ask, Level};
 use crate::protocol::scan::Span;
-use crate::protocol::splice::splice;
+use crate::protocol::splice::{Spliced, splice};
 use crate::protocol::sse::StreamId;
 
 /// Questions that come together are asked together: this long after the last, at most this long after the first.
@@ -166,7 +166,7 @@ impl ModernOnLegacy {
             taken.number = Some(number);
             taken.phase = Phase::Running;
             self.lease = Some(taken);
-            return out.push(Routed::ToChild(line));
+            return out.push(Routed::told(line));
         }
         self.lease = Some(taken);
         self.park(stream, asked.id.1, now, out);
@@ -226,14 +226,14 @@ impl ModernOnLegacy {
                     (Some(error), Some(lease)) => {
                         let answer = self.send_elsewhere(error.of(text), &call.id, &lease, now);
                         self.lease = Some(lease);
-                        answer
+                        Spliced::Whole(answer)
                     }
                     (_, lease) => {
                         self.lease = lease;
                         messages::answer(text, envelope, call.ask, &call.id, &self.facts)
                     }
                 };
-                out.push(Routed::Event(stream, EventKind::Answer, answer));
+                out.push(Routed::spliced(stream, EventKind::Answer, answer));
                 self.free(out);
             }
             _ => {

@@ -5,11 +5,12 @@ use crate::bridge::{Asked, RESERVED, code_of};
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::meta::{Ask, CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PROTOCOL_VERSION, SERVER_INFO};
 use crate::protocol::object::{self, Edit};
-use crate::protocol::scan::{Span, Value};
-use crate::protocol::splice::splice;
+use crate::protocol::pieces::Pieces;
+use crate::protocol::scan::Value;
+use crate::protocol::splice::{self, Spliced};
 
 /// The line for the child: without the modern envelope, which some refuse, and with private numbers.
-pub(super) fn request(asked: &Asked<'_>, number: u64) -> Vec<u8> {
+pub(super) fn request(asked: &Asked<'_>, number: u64) -> Spliced {
     let private = number.to_string();
     let meta = |meta: &[u8]| {
         let own = |name| object::member(meta, name).is_some();
@@ -31,7 +32,7 @@ pub(super) fn request(asked: &Asked<'_>, number: u64) -> Vec<u8> {
         };
         object::rewrite(meta, &[], edit, &added)
     };
-    let params = object::rewrite(
+    let params = object::compose(
         asked.request.params,
         &[],
         |member| {
@@ -48,8 +49,8 @@ pub(super) fn request(asked: &Asked<'_>, number: u64) -> Vec<u8> {
         },
         &[],
     );
-    let mut edits: Vec<(Span, &[u8])> = vec![(asked.id.0, private.as_bytes()), (asked.span_of(asked.request.params), &params)];
-    splice(asked.text, &mut edits, b"\n")
+    let edits = [(asked.id.0, private.into_bytes().into()), (asked.span_of(asked.request.params), params)];
+    splice::compose(asked.text, edits, b"\n")
 }
 
 /// A request of the gateway's own.
@@ -58,24 +59,24 @@ pub(super) fn own_request(method: &str, params: &str, number: u64) -> Vec<u8> {
 }
 
 /// The child's answer, for the client whose request has this id.
-pub(super) fn answer(text: &[u8], envelope: &Envelope, ask: Ask, client_id: &[u8], facts: &Facts) -> Vec<u8> {
-    let Some(id) = envelope.id else { return text.to_vec() };
+pub(super) fn answer(text: &[u8], envelope: &Envelope, ask: Ask, client_id: &[u8], facts: &Facts) -> Spliced {
+    let Some(id) = envelope.id else { return Spliced::Whole(text.to_vec()) };
     let (span, new) = match (envelope.result, envelope.error) {
         (Some(result), _) => match complete(ask, result.of(text), facts) {
             Some(complete) => (result, complete),
             None => {
                 let text = "the server's result is not an object";
-                return jsonrpc::error(Some(client_id), jsonrpc::INTERNAL_ERROR, text, None);
+                return Spliced::Whole(jsonrpc::error(Some(client_id), jsonrpc::INTERNAL_ERROR, text, None));
             }
         },
-        (None, Some(error)) => (error, modern_error(error.of(text))),
-        (None, None) => return text.to_vec(),
+        (None, Some(error)) => (error, modern_error(error.of(text)).into()),
+        (None, None) => return Spliced::Whole(text.to_vec()),
     };
-    splice(text, &mut [(id, client_id), (span, &new)], b"")
+    splice::compose(text, [(id, client_id.to_vec().into()), (span, new)], b"")
 }
 
 /// 2026-07-28, Basic, ResultType; Caching, Cacheable Results; General fields, Per-response protocol fields.
-fn complete(ask: Ask, result: &[u8], facts: &Facts) -> Option<Vec<u8>> {
+fn complete<'a>(ask: Ask, result: &'a [u8], facts: &Facts) -> Option<Pieces<'a>> {
     if result.first() != Some(&b'{') {
         return None;
     }
@@ -87,7 +88,7 @@ fn complete(ask: Ask, result: &[u8], facts: &Facts) -> Option<Vec<u8>> {
     let has_meta = object::member(result, "_meta").is_some_and(|meta| meta.kind == Value::Object);
     let meta = facts.meta().filter(|_| !has_meta);
     last.extend(meta.as_deref().map(|meta| ("_meta", meta)));
-    let edit = |member: &object::Member<'_>| {
+    let edit = |member: &object::Member<'a>| {
         if member.is("resultType") || ask.is_cacheable() && (member.is("ttlMs") || member.is("cacheScope")) {
             Edit::Drop
         } else if member.is("_meta") && member.kind == Value::Object {
@@ -99,7 +100,7 @@ fn complete(ask: Ask, result: &[u8], facts: &Facts) -> Option<Vec<u8>> {
             Edit::Keep
         }
     };
-    Some(object::rewrite(result, &[("resultType", b"\"complete\"")], edit, &last))
+    Some(object::compose(result, &[("resultType", b"\"complete\"")], edit, &last))
 }
 
 /// A tool without what 2025-11-25 says of tasks, which 2026-07-28 does not have.
@@ -147,7 +148,8 @@ mod tests {
 
     fn answered(ask: Ask, text: &str) -> String {
         let envelope = jsonrpc::read(text.as_bytes()).expect("a message");
-        String::from_utf8(answer(text.as_bytes(), &envelope, ask, b"\"mine\"", &facts())).expect("UTF-8")
+        let answer = answer(text.as_bytes(), &envelope, ask, b"\"mine\"", &facts());
+        String::from_utf8(answer.joined(text.as_bytes())).expect("UTF-8")
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, Method};
 use crate::protocol::meta::{Ask, Level};
 use crate::protocol::object;
 use crate::protocol::scan::Span;
-use crate::protocol::splice::{canonical, private_number, splice};
+use crate::protocol::splice::{Spliced, canonical, private_number, splice};
 use crate::protocol::sse::StreamId;
 
 pub(crate) mod lease;
@@ -120,7 +120,7 @@ impl ModernOnLegacy {
     }
 
     /// A call that can be asked nothing: the line for the child.
-    pub(crate) fn request(&mut self, asked: &Asked<'_>, stream: StreamId, now: Instant) -> Vec<u8> {
+    pub(crate) fn request(&mut self, asked: &Asked<'_>, stream: StreamId, now: Instant) -> Spliced {
         self.send(asked, stream, Whose::Shared, now).1
     }
 
@@ -130,7 +130,7 @@ impl ModernOnLegacy {
         number
     }
 
-    fn send(&mut self, asked: &Asked<'_>, stream: StreamId, whose: Whose, now: Instant) -> (u64, Vec<u8>) {
+    fn send(&mut self, asked: &Asked<'_>, stream: StreamId, whose: Whose, now: Instant) -> (u64, Spliced) {
         let number = self.number();
         let call = Call {
             stream: Some(stream),
@@ -160,10 +160,10 @@ impl ModernOnLegacy {
                 let url = envelope.error.filter(|error| resend::is_url_required(error.of(text)));
                 let answer = match url.and_then(|error| resend::questions(error.of(text)).into_iter().next()) {
                     // Only a call that declared nothing shares: it cannot be sent anywhere.
-                    Some((question, _)) => question.missing_capability(&call.id),
+                    Some((question, _)) => Spliced::Whole(question.missing_capability(&call.id)),
                     None => messages::answer(text, envelope, call.ask, &call.id, &self.facts),
                 };
-                out.push(Routed::Event(stream, EventKind::Answer, answer));
+                out.push(Routed::spliced(stream, EventKind::Answer, answer));
                 out.extend(self.nobody_shares().filter(|_| call.ask.may_ask()));
             }
             (_, None) => out.push(Routed::Dropped("answer_without_call")),

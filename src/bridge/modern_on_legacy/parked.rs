@@ -95,7 +95,7 @@ impl ModernOnLegacy {
                 // It was waiting for these answers to be sent at all.
                 let (number, line) = self.send(asked, stream, Whose::Leased, now);
                 lease.number = Some(number);
-                out.push(Routed::ToChild(line));
+                out.push(Routed::ToChild(line.joined(asked.text)));
             }
         }
         if let Phase::Gathering { .. } = lease.phase {
@@ -117,7 +117,7 @@ impl ModernOnLegacy {
         let Ok(envelope) = jsonrpc::read(text) else { return text.to_vec() };
         match envelope.error.filter(|error| resend::is_url_required(error.of(text))) {
             Some(error) => self.send_elsewhere(error.of(text), asked.id.1, lease, now),
-            None => messages::answer(text, &envelope, lease.ask, asked.id.1, &self.facts),
+            None => messages::answer(text, &envelope, lease.ask, asked.id.1, &self.facts).joined(text),
         }
     }
 

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use tokio::sync::Semaphore;
 
 use super::parked::NotResumed;
@@ -132,14 +134,15 @@ impl Said {
 }
 
 /// What was read of a request, as `http::modern` reads it.
-fn asked(text: &str) -> Asked<'_> {
-    let envelope = jsonrpc::read(text.as_bytes()).expect("a message");
-    let ask = Ask::of(text.as_bytes(), &envelope);
-    let request = Request::read(text.as_bytes(), &envelope, ask);
+fn asked(text: &str) -> Asked<'static> {
+    let text: &Bytes = Box::leak(Box::new(Bytes::copy_from_slice(text.as_bytes())));
+    let envelope = jsonrpc::read(text).expect("a message");
+    let ask = Ask::of(text, &envelope);
+    let request = Request::read(text, &envelope, ask);
     let id = envelope.id.expect("an id");
     Asked {
-        text: text.as_bytes(),
-        id: (id, id.of(text.as_bytes())),
+        text,
+        id: (id, id.of(text)),
         token: envelope.asked_token,
         ask,
         level: request.level.and_then(Level::parse),
@@ -213,7 +216,7 @@ impl Bench {
     fn share(&mut self, said: &Said, stream: u64) -> u64 {
         let text = said.text();
         let line = self.router.request(&asked(&text), StreamId(stream), self.now);
-        number_of(&[Routed::ToChild(line)])
+        number_of(&[Routed::told(line)])
     }
 
     /// The child writes a line.

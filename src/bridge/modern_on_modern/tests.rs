@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::bridge::ticket::Ticket;
 use crate::budget::Budget;
@@ -58,22 +60,14 @@ impl Said<'_> {
 }
 
 /// What was read of a request, as `http::modern` reads it.
-fn asked(text: &str) -> Asked<'_> {
-    let envelope = jsonrpc::read(text.as_bytes()).expect("a message");
-    let ask = Ask::of(text.as_bytes(), &envelope);
-    let request = Request::read(text.as_bytes(), &envelope, ask);
+fn asked(text: &str) -> Asked<'static> {
+    let text: &Bytes = Box::leak(Box::new(Bytes::copy_from_slice(text.as_bytes())));
+    let envelope = jsonrpc::read(text).expect("a message");
+    let ask = Ask::of(text, &envelope);
+    let request = Request::read(text, &envelope, ask);
     let id = envelope.id.expect("an id");
     let level = request.level.and_then(Level::parse);
-    Asked {
-        text: text.as_bytes(),
-        id: (id, id.of(text.as_bytes())),
-        token: envelope.asked_token,
-        ask,
-        level,
-        request,
-        trace: None,
-        session: None,
-    }
+    Asked { text, id: (id, id.of(text)), token: envelope.asked_token, ask, level, request, trace: None, session: None }
 }
 
 struct Bench {

@@ -151,7 +151,7 @@ impl Bridged {
             trace: None,
             session: Some(OfSession { number: self.number, has_level }),
         };
-        Ok(self.pool.ask_modern(&self.principal, &asked, text, None).await?.reader)
+        Ok(self.pool.ask_modern(&self.principal, &asked, None).await?.reader)
     }
 
     /// Works on a call until it is answered.

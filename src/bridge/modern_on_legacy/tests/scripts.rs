@@ -198,7 +198,7 @@ impl World {
         let stream = self.ledger.open(mark, &said);
         let (text, bench) = (said.text(), &mut self.ledger.bench);
         let line = bench.router.request(&asked(&text), StreamId(stream), bench.now);
-        self.saw(vec![Routed::ToChild(line)], Seen { sent: vec![mark], ..Seen::default() });
+        self.saw(vec![Routed::told(line)], Seen { sent: vec![mark], ..Seen::default() });
     }
 
     fn take(&mut self, token: bool, level: Option<&'static str>) {

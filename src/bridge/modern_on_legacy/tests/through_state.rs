@@ -156,7 +156,10 @@ fn parked_calls_do_not_count_as_calls_in_flight() {
     link.leased(&call("1"));
     for _ in 0..2 {
         let (text, now) = (Said { method: "tools/list", ..call("9") }.text(), link.bench.now);
-        let posted = link.state.post_request(b"9", None, now, |router, stream| router.request(&asked(&text), stream, now));
+        let posted = link.state.post_request(b"9", None, now, |router, stream| {
+            let asked = asked(&text);
+            router.request(&asked, stream, now).parts(asked.text)
+        });
         assert!(posted.is_ok());
     }
     assert!(link.state.admit_call(link.bench.now).is_err());
