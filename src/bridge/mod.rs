@@ -67,10 +67,7 @@ pub(crate) struct Trace<'a> {
 impl Asked<'_> {
     /// Which call this is: a retry must be the same one (2026-07-28, Multi Round-Trip Requests, Server Requirements, 5).
     pub(crate) fn digest(&self) -> [u8; 32] {
-        // What is not there has no value that could be.
-        let part = |value: Option<&[u8]>| value.map(fingerprint).unwrap_or_default();
-        let (name, arguments) = (part(self.request.name), part(self.request.arguments));
-        crate::seal::digest(&[format!("{:?}", self.ask).as_bytes(), &name, &arguments])
+        fingerprint(&format!("{:?}", self.ask), &[self.request.name, self.request.arguments])
     }
 
     /// Whether log messages may come of it. A subscription's stream carries none (2026-07-28, Logging, Per-request log level).

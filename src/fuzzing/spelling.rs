@@ -2,7 +2,6 @@
 
 use super::json;
 use crate::protocol::canonical::canonical as spell;
-use crate::protocol::fingerprint::fingerprint;
 
 /// The spelling is its own, means the same, has no white space, and does not depend on the white space, on the escapes or on the
 /// order of the members of what it was made from.
@@ -36,6 +35,10 @@ pub fn canonical(bytes: &[u8]) {
         let same: serde_json::Value = serde_json::from_slice(&spelled).expect("JSON");
         assert_eq!(given, same);
     }
+}
+
+fn fingerprint(text: &[u8]) -> [u8; 32] {
+    crate::protocol::fingerprint::fingerprint("", &[Some(text)])
 }
 
 /// The text with white space wherever there may be some.

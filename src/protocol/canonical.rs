@@ -59,9 +59,12 @@ fn spell(scanner: &mut Scanner<'_>, text: &[u8], depth: usize, out: &mut Vec<u8>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::fingerprint::fingerprint;
     use proptest::collection::vec;
     use proptest::prelude::*;
+
+    fn fingerprint(text: &[u8]) -> [u8; 32] {
+        crate::protocol::fingerprint::fingerprint("", &[Some(text)])
+    }
 
     fn spelled(text: &str) -> String {
         String::from_utf8(canonical(text.as_bytes())).expect("UTF-8")
@@ -104,6 +107,25 @@ mod tests {
         ] {
             assert_ne!(spelled(one), spelled(other));
             assert_ne!(fingerprint(one.as_bytes()), fingerprint(other.as_bytes()), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_counts_what_is_not_there_and_where_texts_end() {
+        let of = crate::protocol::fingerprint::fingerprint;
+        let texts: [&[Option<&[u8]>]; 8] = [
+            &[],
+            &[None],
+            &[None, Some(b"1")],
+            &[Some(b"1"), None],
+            &[Some(b"1"), Some(b"2")],
+            &[Some(b"12"), None],
+            &[Some(b"1 2")],
+            &[Some(b"12")],
+        ];
+        for (at, one) in texts.iter().enumerate() {
+            assert!(texts[..at].iter().all(|other| of("a", one) != of("a", other)), "{one:?}");
+            assert_ne!(of("a", one), of("b", one));
         }
     }
 

@@ -8,15 +8,32 @@ use sha2::{Digest as _, Sha256};
 use super::scan::{Fault, Scanner, Value};
 use super::splice;
 
-/// White space, the order of an object's members and the escapes of strings do not matter; everything else does.
-pub(crate) fn fingerprint(text: &[u8]) -> [u8; 32] {
-    let mut scanner = Scanner::new(text);
+/// Of texts that are there or not, under a label. White space, the order of an object's members and the escapes of strings do not
+/// matter; everything else does.
+pub(crate) fn fingerprint(label: &str, texts: &[Option<&[u8]>]) -> [u8; 32] {
     let mut hash = Sha256::new();
-    match value(&mut scanner, text, 0, &mut hash).and_then(|()| scanner.end()) {
-        Ok(()) => hash.finalize().into(),
-        // No JSON begins like that.
-        Err(_) => Sha256::new().chain_update(b"?").chain_update(text).finalize().into(),
+    hash.update((label.len() as u64).to_be_bytes());
+    hash.update(label);
+    for text in texts {
+        // No JSON begins like these.
+        match text {
+            None => hash.update(b"."),
+            Some(text) => feed(text, &mut hash),
+        }
     }
+    hash.finalize().into()
+}
+
+fn feed(text: &[u8], hash: &mut Sha256) {
+    let before = hash.clone();
+    let mut scanner = Scanner::new(text);
+    if value(&mut scanner, text, 0, hash).and_then(|()| scanner.end()).is_err() {
+        *hash = before;
+        hash.update(b"?");
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    hash.update(b";"); // where a number ends
 }
 
 /// The value of a member, which waits until all are sorted.
