@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::legacy_on_modern::Dress;
 use crate::protocol::fingerprint::fingerprint;
 use crate::protocol::meta::{Ask, Level, Request};
 use crate::protocol::scan::{Span, Value};
@@ -46,6 +47,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) trace: Option<Trace<'a>>,
     /// It is asked on behalf of a legacy client's session.
     pub(crate) session: Option<OfSession>,
+    /// The text is a legacy client's.
+    pub(crate) dress: Option<Dress<'a>>,
 }
 
 /// A session in front of shared children.

@@ -100,18 +100,6 @@ impl ModernOnModern {
         let number = self.next;
         self.next += 1;
         let private = number.to_string();
-        let mut edits: Vec<(Span, &[u8])> = vec![(asked.id.0, private.as_bytes())];
-        if let (Some(ours), Some(theirs)) = (asked.request.state, state) {
-            edits.push((asked.span_of(ours), theirs));
-        }
-        let meta;
-        match object::member(asked.request.params, "_meta") {
-            Some(given) if asked.wants_logs() && !keeps_level => {
-                meta = quiet(given.value, asked.token.is_some().then_some(private.as_bytes()));
-                edits.push((asked.span_of(given.value), &meta));
-            }
-            _ => edits.extend(asked.token.map(|token| (token, private.as_bytes()))),
-        }
         if asked.wants_logs() && keeps_level {
             self.loggers.push(number);
             self.logging = asked.session.map(|session| session.number);
@@ -128,7 +116,10 @@ impl ModernOnModern {
             early: (asked.ask == Ask::Listen).then(Vec::new),
         };
         self.calls.insert(number, call);
-        pass(asked.text, &mut edits, b"\n")
+        match asked.dress {
+            Some(dress) => dress.line(asked, private.as_bytes(), state, keeps_level),
+            None => line(asked, private.as_bytes(), state, keeps_level),
+        }
     }
 
     /// A request of the gateway's own, answered on `stream` as the child writes it.
@@ -360,6 +351,23 @@ impl Route for ModernOnModern {
 fn span(text: &[u8], slice: &[u8]) -> Span {
     let start = slice.as_ptr() as usize - text.as_ptr() as usize;
     Span::new(start..start + slice.len())
+}
+
+/// A modern client's request as the child gets it.
+fn line(asked: &Asked<'_>, private: &[u8], state: Option<&[u8]>, keeps_level: bool) -> Spliced {
+    let mut edits: Vec<(Span, &[u8])> = vec![(asked.id.0, private)];
+    if let (Some(ours), Some(theirs)) = (asked.request.state, state) {
+        edits.push((asked.span_of(ours), theirs));
+    }
+    let meta;
+    match object::member(asked.request.params, "_meta") {
+        Some(given) if asked.wants_logs() && !keeps_level => {
+            meta = quiet(given.value, asked.token.is_some().then_some(private));
+            edits.push((asked.span_of(given.value), &meta));
+        }
+        _ => edits.extend(asked.token.map(|token| (token, private))),
+    }
+    pass(asked.text, &mut edits, b"\n")
 }
 
 /// The `_meta` of a request that may not ask for logs.

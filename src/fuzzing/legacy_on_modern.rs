@@ -11,7 +11,7 @@ use super::session::{request, said};
 use crate::bridge::discover::Facts;
 use crate::bridge::legacy_on_modern::questions::{self, Round};
 use crate::bridge::legacy_on_modern::results::{self, Wrapped};
-use crate::bridge::legacy_on_modern::{Retry, Speaker};
+use crate::bridge::legacy_on_modern::{Dress, Retry, Speaker};
 use crate::bridge::modern_on_modern::ModernOnModern;
 use crate::bridge::ticket::Ticket;
 use crate::bridge::{Asked, OfSession};
@@ -143,11 +143,17 @@ impl World {
 
     /// A request goes to the child, once or once more.
     fn ask(&mut self, number: u64, work: Work, level: Option<Level>, retry: Option<&Retry>) {
-        let text = bytes::Bytes::from(self.speaker.enveloped(&work.text, &work.envelope, work.ask, level, retry));
-        enveloped(&work.text, &work.envelope, work.ask, &text, retry);
-        let Ok(envelope) = jsonrpc::read(&text) else { return self.fail(number, &work, "is nested too deep") };
+        let told = self.speaker.enveloped(&work.text, &work.envelope, work.ask, level, retry);
+        enveloped(&work.text, &work.envelope, work.ask, &told, retry);
+        let (text, envelope) = (bytes::Bytes::copy_from_slice(&work.text), work.envelope);
+        let dress = Dress { speaker: &self.speaker.clone(), envelope: &envelope, retry };
+        let is_too_deep = dress.is_too_deep(&text);
+        assert_eq!(is_too_deep, jsonrpc::read(&told).is_err());
+        if is_too_deep {
+            return self.fail(number, &work, "is nested too deep");
+        }
         let id = envelope.id.expect("a request has one");
-        let asked = Asked {
+        let mut asked = Asked {
             text: &text,
             id: (id, id.of(&text)),
             token: envelope.asked_token,
@@ -156,7 +162,11 @@ impl World {
             request: Request::read(&text, &envelope, work.ask),
             trace: None,
             session: Some(OfSession { number: 1, has_level: true }),
+            dress: Some(dress),
         };
+        if work.ask.may_ask() {
+            asked.request.state = retry.and_then(|retry| retry.state.as_deref());
+        }
         let ticket = asked.retried_state().map(|state| {
             let state = object::string(state).expect("a string");
             Ticket::open(&SEAL, b"default", &state).expect("a state of ours")
@@ -191,7 +201,7 @@ impl World {
                 let params = work.envelope.params.map_or(&b"{}"[..], |params| params.of(&work.text));
                 let name = object::member(params, "name").filter(|_| work.ask == Ask::CallTool).map(|name| name.value);
                 let revision = self.speaker.revision;
-                let told = results::answer(text, &envelope, work.ask, name, revision, &mut self.wrapped);
+                let told = results::answer(text, &envelope, work.ask, name, revision, &mut self.wrapped).joined(text);
                 answered(text, work.ask, &told);
                 self.end(number, &work, &told);
             }

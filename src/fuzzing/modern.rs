@@ -77,7 +77,16 @@ pub(super) fn asked(text: &bytes::Bytes) -> Option<Asked<'_>> {
         Some(level) => Some(Level::parse(level)?),
     };
     let id = envelope.id?;
-    let asked =
-        Asked { text, id: (id, id.of(text)), token: envelope.asked_token, ask, level, request, trace: None, session: None };
+    let asked = Asked {
+        text,
+        id: (id, id.of(text)),
+        token: envelope.asked_token,
+        ask,
+        level,
+        request,
+        trace: None,
+        session: None,
+        dress: None,
+    };
     (is_known && is_whole && ask != Ask::Removed).then_some(asked)
 }

@@ -67,6 +67,7 @@ pub(crate) async fn ask(http: &Http, modern: &Modern, wire: &Arc<Wire>) -> Resul
         request: Request::read(text, &modern.posted.envelope, modern.ask),
         trace: trace(&modern.fields),
         session: None,
+        dress: None,
     };
     let span = debug_span!("call", method = %modern.posted.envelope.method_name(text));
     let cut = wire.cut();

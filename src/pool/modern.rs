@@ -207,7 +207,17 @@ mod tests {
         let envelope = jsonrpc::read(text).expect("a message");
         let (ask, id) = (Ask::of(text, &envelope), envelope.id.expect("an id"));
         let request = Request::read(text, &envelope, ask);
-        let asked = Asked { text, id: (id, id.of(text)), token: None, ask, level: None, request, trace: None, session: None };
+        let asked = Asked {
+            text,
+            id: (id, id.of(text)),
+            token: None,
+            ask,
+            level: None,
+            request,
+            trace: None,
+            session: None,
+            dress: None,
+        };
         let alice = Principal::Named("alice");
         let state = object::quoted(&pool.sealer(1, &alice).seal(TicketKind::Park, 1, 1, asked.digest(), b""));
         assert!(pool.open_ticket(&alice, &asked, &state).is_some());

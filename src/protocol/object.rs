@@ -90,17 +90,19 @@ pub(crate) fn quoted(text: &str) -> Vec<u8> {
 
 /// What becomes of a member.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Edit {
+pub(crate) enum Edit<'a> {
     Keep,
     Drop,
     Put(Vec<u8>),
+    /// The same, with stretches of the object's text.
+    Compose(Pieces<'a>),
 }
 
 /// The object with its members edited, and more members before and after them (names in plain ASCII, values JSON).
 pub(crate) fn rewrite<'a>(
     object: &'a [u8],
     first: &[(&str, &[u8])],
-    edit: impl FnMut(&Member<'a>) -> Edit,
+    edit: impl FnMut(&Member<'a>) -> Edit<'a>,
     last: &[(&str, &[u8])],
 ) -> Vec<u8> {
     compose(object, first, edit, last).joined()
@@ -110,7 +112,7 @@ pub(crate) fn rewrite<'a>(
 pub(crate) fn compose<'a>(
     object: &'a [u8],
     first: &[(&str, &[u8])],
-    mut edit: impl FnMut(&Member<'a>) -> Edit,
+    mut edit: impl FnMut(&Member<'a>) -> Edit<'a>,
     last: &[(&str, &[u8])],
 ) -> Pieces<'a> {
     let mut out = Pieces::with_room(object.len() + 128);
@@ -135,6 +137,10 @@ pub(crate) fn compose<'a>(
                 put(&mut out, member.name(), b":");
                 out.add(&value);
             }
+            Edit::Compose(value) => {
+                put(&mut out, member.name(), b":");
+                out.append(value);
+            }
         }
     }
     for (name, value) in last {
@@ -145,6 +151,11 @@ pub(crate) fn compose<'a>(
     }
     out.add(b"}");
     out
+}
+
+/// The array with every element written anew, without copying what is large and stays.
+pub(crate) fn compose_elements<'a>(array: &'a [u8], mut write: impl FnMut(&'a [u8]) -> Pieces<'a>) -> Pieces<'a> {
+    Pieces::array(elements(array).into_iter().map(&mut write))
 }
 
 /// The array with every element written anew.

@@ -45,6 +45,17 @@ impl<'a> Pieces<'a> {
         self.add(&other.last);
     }
 
+    /// A JSON array of these elements.
+    pub(crate) fn array(elements: impl IntoIterator<Item = Pieces<'a>>) -> Pieces<'a> {
+        let mut out = Pieces::from(b"[".to_vec());
+        for (at, element) in elements.into_iter().enumerate() {
+            out.add(if at > 0 { b"," } else { b"" });
+            out.append(element);
+        }
+        out.add(b"]");
+        out
+    }
+
     /// All in one.
     pub(crate) fn joined(self) -> Vec<u8> {
         if self.parts.is_empty() {
@@ -75,6 +86,14 @@ impl<'a> Pieces<'a> {
         break_no_lines(&mut tail);
         tail.extend_from_slice(end);
         Spliced::Around(Around { head, kept, tail })
+    }
+}
+
+impl<'a> From<&'a [u8]> for Pieces<'a> {
+    fn from(stretch: &'a [u8]) -> Self {
+        let mut pieces = Pieces::default();
+        pieces.keep(stretch);
+        pieces
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn pass(text: &[u8], edits: &mut [(Span, &[u8])], end: &[u8]) -> Spli
 }
 
 /// The same with what is put together of stretches of the text itself.
-pub(crate) fn compose<'a, const N: usize>(text: &'a [u8], mut edits: [(Span, Pieces<'a>); N], end: &[u8]) -> Spliced {
+pub(crate) fn compose<'a>(text: &'a [u8], mut edits: Vec<(Span, Pieces<'a>)>, end: &[u8]) -> Spliced {
     edits.sort_unstable_by_key(|(span, _)| span.range().start);
     let mut out = Pieces::with_room(text.len() + 64);
     let mut at = text.len() - text.trim_ascii_start().len();
@@ -72,6 +72,25 @@ impl Spliced {
         match self {
             Spliced::Whole(whole) => whole,
             Spliced::Around(around) => around.joined(text),
+        }
+    }
+
+    /// The message in the place of the text that was given, where there is room for it and nobody else holds that.
+    pub(crate) fn in_place(self, text: Bytes) -> Bytes {
+        let Around { head, kept, tail } = match self {
+            Spliced::Whole(whole) => return whole.into(),
+            Spliced::Around(around) => around,
+        };
+        let (start, end) = (kept.start.checked_sub(head.len()), kept.end + tail.len());
+        let fits = start.filter(|_| end <= text.len());
+        match (fits, text.try_into_mut()) {
+            (Some(start), Ok(mut text)) => {
+                text[start..kept.start].copy_from_slice(&head);
+                text[kept.end..end].copy_from_slice(&tail);
+                text.freeze().slice(start..end)
+            }
+            (None, Ok(text)) => Around { head, kept, tail }.joined(&text).into(),
+            (_, Err(text)) => Around { head, kept, tail }.joined(&text).into(),
         }
     }
 

@@ -76,3 +76,9 @@ fn a_message_of_64_mib_takes_little_more_memory_from_a_modern_client_to_a_legacy
     crosses(|| Gateway::start(&BOUNDS), modern(json!({})));
     crosses(|| Gateway::start(&BOUNDS), modern(json!({ "elicitation": {} })));
 }
+
+#[test]
+fn a_message_of_64_mib_takes_little_more_memory_from_a_legacy_client_to_a_modern_child() {
+    let options = [&BOUNDS[..], &["--response", "sse", "--child-era", "modern"]].concat();
+    crosses(|| Start::new(&options).child(&["--", &stub(), "modern"]).run(), in_a_session);
+}

@@ -1,13 +1,15 @@
 //! Legacy clients on a modern child: what the gateway says in the child's place when a session opens, the envelope that it
 //! adds to every request, and (`results`, `questions`) what older clients cannot read otherwise. Pure.
 
+use super::Asked;
 use super::capabilities::{Capabilities, Declared, without_changes};
 use super::discover::Facts;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::meta::{Ask, CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, Level, PROTOCOL_VERSION, TASKS};
 use crate::protocol::object::{self, Edit};
 use crate::protocol::revision::Revision;
-use crate::protocol::scan::Value;
+use crate::protocol::scan::{Scanner, Value};
+use crate::protocol::splice::{self, Spliced};
 
 pub(crate) mod questions;
 pub(crate) mod results;
@@ -50,7 +52,7 @@ impl Speaker {
     }
 
     /// 2026-07-28, Basic, General fields, `_meta`: the members of the envelope. A client's own copies are not kept.
-    fn envelope(&self, meta: &[u8], level: Option<Level>) -> Vec<u8> {
+    fn envelope(&self, meta: &[u8], level: Option<Level>, token: Option<&[u8]>) -> Vec<u8> {
         let is_own = |member: &object::Member<'_>| {
             [PROTOCOL_VERSION, CLIENT_INFO, CLIENT_CAPABILITIES, LOG_LEVEL].iter().any(|name| member.is(name))
         };
@@ -61,10 +63,15 @@ impl Speaker {
         let mut added: Vec<(&str, &[u8])> =
             vec![(PROTOCOL_VERSION, &version), (CLIENT_INFO, info), (CLIENT_CAPABILITIES, self.capabilities.as_bytes())];
         added.extend(level.as_deref().map(|level| (LOG_LEVEL, level)));
-        object::rewrite(meta, &[], |member| if is_own(member) { Edit::Drop } else { Edit::Keep }, &added)
+        let edit = |member: &object::Member<'_>| match token {
+            _ if is_own(member) => Edit::Drop,
+            Some(token) if member.is("progressToken") => Edit::Put(token.to_vec()),
+            _ => Edit::Keep,
+        };
+        object::rewrite(meta, &[], edit, &added)
     }
 
-    /// A client's message with the envelope. A retry also carries the answers and the state of its round.
+    /// A client's message with the envelope.
     pub(crate) fn enveloped(
         &self,
         text: &[u8],
@@ -73,9 +80,22 @@ impl Speaker {
         level: Option<Level>,
         round: Option<&Retry>,
     ) -> Vec<u8> {
+        self.line(text, envelope, (ask, level), round, None).joined(text)
+    }
+
+    /// The same as the line for a child, with a private number in place of id and progress token. A retry also carries the answers
+    /// and the state of its round.
+    fn line(
+        &self,
+        text: &[u8],
+        envelope: &Envelope,
+        (ask, level): (Ask, Option<Level>),
+        round: Option<&Retry>,
+        private: Option<&[u8]>,
+    ) -> Spliced {
         let given = envelope.params.map_or(&b"{}"[..], |params| params.of(text));
         let meta = object::member(given, "_meta").filter(|meta| meta.kind == Value::Object).map_or(&b"{}"[..], |meta| meta.value);
-        let meta = self.envelope(meta, level);
+        let meta = self.envelope(meta, level, private.filter(|_| envelope.asked_token.is_some()));
         let mut last: Vec<(&str, &[u8])> = Vec::new();
         if let Some(round) = round {
             last.extend(round.responses.as_deref().map(|responses| ("inputResponses", responses)));
@@ -87,24 +107,60 @@ impl Speaker {
                 || ask.may_ask() && (member.is("inputResponses") || member.is("requestState"))
                 || ask == Ask::CallTool && member.is("task")
         };
-        let params = object::rewrite(given, &[], |member| if is_dropped(member) { Edit::Drop } else { Edit::Keep }, &last);
-        let mut has_params = false;
-        let put = |member: &object::Member<'_>| {
-            let is_params = member.is("params");
-            has_params |= is_params;
-            if is_params { Edit::Put(params.clone()) } else { Edit::Keep }
+        let params = object::compose(given, &[], |member| if is_dropped(member) { Edit::Drop } else { Edit::Keep }, &last);
+        let id = private.zip(envelope.id);
+        let end = if private.is_some() { &b"\n"[..] } else { b"" };
+        if let Some(span) = envelope.params {
+            let id = id.map(|(private, id)| (id, private.to_vec().into()));
+            return splice::compose(text, id.into_iter().chain([(span, params)]).collect(), end);
+        }
+        // There are none, or they are null.
+        let params = params.joined();
+        let edit = |member: &object::Member<'_>| match id {
+            Some((private, _)) if member.is("id") => Edit::Put(private.to_vec()),
+            _ if member.is("params") => Edit::Put(params.clone()),
+            _ => Edit::Keep,
         };
-        let written = object::rewrite(text, &[], put, &[]);
-        if has_params { written } else { object::rewrite(text, &[], |_| Edit::Keep, &[("params", &params)]) }
+        let missing = object::member(text, "params").is_none().then_some(("params", params.as_slice()));
+        object::compose(text, &[], edit, missing.as_slice()).line(text, end)
     }
 
     /// A request of the gateway's own in this client's name, under this id.
     pub(crate) fn own_request(&self, id: &str, method: &str, members: &[(&str, &[u8])]) -> Vec<u8> {
-        let meta = self.envelope(b"{}", None);
+        let meta = self.envelope(b"{}", None, None);
         let params = object::rewrite(b"{}", members, |_| Edit::Keep, &[("_meta", &meta)]);
         let (id, method) = (id.as_bytes(), object::quoted(method));
         let members: [(&str, &[u8]); 4] = [("jsonrpc", b"\"2.0\""), ("id", id), ("method", &method), ("params", &params)];
         object::rewrite(b"{}", &members, |_| Edit::Keep, &[])
+    }
+}
+
+/// What a legacy client's request lacks that a modern child needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dress<'a> {
+    pub(crate) speaker: &'a Speaker,
+    pub(crate) envelope: &'a Envelope,
+    pub(crate) retry: Option<&'a Retry>,
+}
+
+impl Dress<'_> {
+    /// Whether the envelope goes deeper than a message may.
+    pub(crate) fn is_too_deep(&self, text: &[u8]) -> bool {
+        let given = self.envelope.params.and_then(|params| object::member(params.of(text), "_meta"));
+        let given = given.filter(|meta| meta.kind == Value::Object).map_or(&b"{}"[..], |meta| meta.value);
+        let meta = self.speaker.envelope(given, None, None);
+        let retried = self.retry.into_iter().flat_map(|retry| [retry.responses.as_deref(), retry.state.as_deref()]).flatten();
+        [meta.as_slice()].into_iter().chain(retried).any(|value| Scanner::new(value).value(2).is_err())
+    }
+
+    /// The line for the child. `state` is the child's own in place of ours; `keeps_level` says whether it may ask for logs.
+    pub(crate) fn line(&self, asked: &Asked<'_>, private: &[u8], state: Option<&[u8]>, keeps_level: bool) -> Spliced {
+        let level = asked.level.filter(|_| keeps_level || !asked.wants_logs());
+        let retry = self.retry.map(|retry| Retry {
+            responses: retry.responses.clone(),
+            state: state.map(<[u8]>::to_vec).or_else(|| retry.state.clone()),
+        });
+        self.speaker.line(asked.text, self.envelope, (asked.ask, level), retry.as_ref(), Some(private))
     }
 }
 

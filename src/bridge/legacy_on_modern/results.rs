@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::meta::{Ask, SERVER_INFO};
 use crate::protocol::object::{self, Edit, Member};
+use crate::protocol::pieces::Pieces;
 use crate::protocol::revision::Revision;
 use crate::protocol::scan::Value;
-use crate::protocol::splice::splice;
+use crate::protocol::splice::{self, Spliced};
 
 /// How many tools are remembered in one session.
 const MAX_TOOLS: usize = 4096;
@@ -68,21 +69,21 @@ pub(crate) fn answer(
     name: Option<&[u8]>,
     revision: Revision,
     wrapped: &mut Wrapped,
-) -> Vec<u8> {
-    let Some(result) = envelope.result else { return splice(text, &mut [], b"") };
+) -> Spliced {
+    let Some(result) = envelope.result else { return splice::compose(text, Vec::new(), b"") };
     let own = result.of(text);
     if own.first() != Some(&b'{') {
         let text_of = "the server's result is not an object";
-        return jsonrpc::error(envelope.id.map(|id| id.of(text)), jsonrpc::INTERNAL_ERROR, text_of, None);
+        let id = envelope.id.map(|id| id.of(text));
+        return Spliced::Whole(jsonrpc::error(id, jsonrpc::INTERNAL_ERROR, text_of, None));
     }
-    let legacy = without_modern_members(own, ask);
-    let shaped = shaped(&legacy, ask, name, revision, wrapped);
-    splice(text, &mut [(result, &shaped)], b"")
+    let told = told(own, without_modern_members(ask), ask, name, revision, wrapped);
+    splice::compose(text, vec![(result, told)], b"")
 }
 
 /// 2026-07-28, Basic, ResultType; Caching; General fields: what results of before do not have.
-fn without_modern_members(result: &[u8], ask: Ask) -> Vec<u8> {
-    let edit = |member: &Member<'_>| {
+fn without_modern_members<'a>(ask: Ask) -> impl Fn(&Member<'a>) -> Edit<'a> {
+    move |member| {
         if member.is("resultType") || ask.is_cacheable() && (member.is("ttlMs") || member.is("cacheScope")) {
             Edit::Drop
         } else if member.is("_meta") && member.kind == Value::Object {
@@ -94,20 +95,65 @@ fn without_modern_members(result: &[u8], ask: Ask) -> Vec<u8> {
         } else {
             Edit::Keep
         }
-    };
-    object::rewrite(result, &[], edit, &[])
+    }
 }
 
 /// A legacy result in shapes that a client of that revision can hold.
 pub(crate) fn shaped(result: &[u8], ask: Ask, name: Option<&[u8]>, revision: Revision, wrapped: &mut Wrapped) -> Vec<u8> {
+    told(result, |_| Edit::Keep, ask, name, revision, wrapped).joined()
+}
+
+/// The same, and before it what `first` says of each member.
+fn told<'a>(
+    result: &'a [u8],
+    first: impl Fn(&Member<'a>) -> Edit<'a>,
+    ask: Ask,
+    name: Option<&[u8]>,
+    revision: Revision,
+    wrapped: &mut Wrapped,
+) -> Pieces<'a> {
+    let is_list = |member: &Member<'_>, name| member.is(name) && member.kind == Value::Array;
+    let edit = |then: &mut dyn FnMut(&Member<'a>) -> Edit<'a>, member: &Member<'a>| match first(member) {
+        Edit::Keep => then(member),
+        edited => edited,
+    };
     match ask {
-        Ask::ListTools => put(result, "tools", Value::Array, |tools| object::map_elements(tools, |one| tool(one, wrapped))),
-        Ask::CallTool => tool_result(result, name.and_then(|name| wrapped.is_wrapped(name)) == Some(true), revision),
-        Ask::GetPrompt => put(result, "messages", Value::Array, |messages| {
-            object::map_elements(messages, |message| put(message, "content", Value::Object, |content| block(content, revision)))
-        }),
-        _ => result.to_vec(),
+        Ask::ListTools => {
+            let mut tools = |member: &Member<'a>| {
+                let list = is_list(member, "tools");
+                if list { Edit::Put(object::map_elements(member.value, |one| tool(one, wrapped))) } else { Edit::Keep }
+            };
+            object::compose(result, &[], |member| edit(&mut tools, member), &[])
+        }
+        Ask::GetPrompt => {
+            let mut messages = |member: &Member<'a>| {
+                let list = is_list(member, "messages");
+                if list { Edit::Compose(prompt(member.value, revision)) } else { Edit::Keep }
+            };
+            object::compose(result, &[], |member| edit(&mut messages, member), &[])
+        }
+        Ask::CallTool => {
+            let shape = ToolResult::of(result, name.and_then(|name| wrapped.is_wrapped(name)) == Some(true));
+            let content = shape.content();
+            let last: Option<(&str, &[u8])> = content.as_deref().map(|content| ("content", content));
+            let mut members = |member: &Member<'a>| shape.edit(member, revision);
+            object::compose(result, &[], |member| edit(&mut members, member), last.as_slice())
+        }
+        _ => object::compose(result, &[], first, &[]),
     }
+}
+
+/// The messages of a prompt, each with one block.
+fn prompt(messages: &[u8], revision: Revision) -> Pieces<'_> {
+    object::compose_elements(messages, |message| {
+        let edit = |member: &Member<'_>| member.is("content") && member.kind == Value::Object;
+        object::compose(
+            message,
+            &[],
+            |member| if edit(member) { Edit::Compose(block(member.value, revision)) } else { Edit::Keep },
+            &[],
+        )
+    })
 }
 
 /// The object with one member, if it is of that kind, written anew.
@@ -144,11 +190,13 @@ pub(super) fn tool(tool: &[u8], wrapped: &mut Wrapped) -> Vec<u8> {
 
 /// A schema whose properties are described by objects.
 fn without_booleans(schema: &[u8]) -> Vec<u8> {
-    let described = |property: &Member<'_>| match property.value {
-        b"true" => Edit::Put(b"{}".to_vec()),
-        b"false" => Edit::Put(br#"{"not":{}}"#.to_vec()),
-        _ => Edit::Keep,
-    };
+    fn described<'a>(property: &Member<'a>) -> Edit<'a> {
+        match property.value {
+            b"true" => Edit::Put(b"{}".to_vec()),
+            b"false" => Edit::Put(br#"{"not":{}}"#.to_vec()),
+            _ => Edit::Keep,
+        }
+    }
     put(schema, "properties", Value::Object, |properties| object::rewrite(properties, &[], described, &[]))
 }
 
@@ -200,41 +248,46 @@ pub(super) fn in_object(value: &[u8]) -> Vec<u8> {
     [br#"{"result":"#, value, b"}"].concat()
 }
 
-fn tool_result(result: &[u8], is_wrapped: bool, revision: Revision) -> Vec<u8> {
-    let structured = object::member(result, "structuredContent");
-    let wrap = structured.filter(|content| is_wrapped || content.kind != Value::Object);
-    let has_text = |content: &[u8]| object::elements(content).iter().any(|one| kind_of(one) == Some("text"));
-    let spelled = wrap.map(|content| {
-        let text = object::quoted(&String::from_utf8_lossy(content.value));
-        [br#"{"type":"text","text":"#, text.as_slice(), b"}"].concat()
-    });
-    let mut has_content = false;
-    let edit = |member: &Member<'_>| {
+/// What is to be done with a tool's result.
+struct ToolResult<'a> {
+    /// The structured result that goes into an object.
+    wrap: Option<Member<'a>>,
+    /// The same as a block of text, where there is none.
+    spelled: Option<Vec<u8>>,
+    has_content: bool,
+}
+
+impl<'a> ToolResult<'a> {
+    fn of(result: &'a [u8], is_wrapped: bool) -> ToolResult<'a> {
+        let structured = object::member(result, "structuredContent");
+        let wrap = structured.filter(|content| is_wrapped || content.kind != Value::Object);
+        let content = object::member(result, "content").filter(|content| content.kind == Value::Array);
+        let blocks = content.map_or_else(Vec::new, |content| object::elements(content.value));
+        let has_text = blocks.into_iter().any(|one| kind_of(one) == Some("text"));
+        let spelled = wrap.filter(|_| !has_text).map(|content| {
+            let text = object::quoted(&String::from_utf8_lossy(content.value));
+            [br#"{"type":"text","text":"#, text.as_slice(), b"}"].concat()
+        });
+        ToolResult { wrap, spelled, has_content: content.is_some() }
+    }
+
+    /// The content of a result that has none.
+    fn content(&self) -> Option<Vec<u8>> {
+        let spelled = self.spelled.as_ref().filter(|_| !self.has_content)?;
+        Some([b"[", spelled.as_slice(), b"]"].concat())
+    }
+
+    fn edit(&self, member: &Member<'a>, revision: Revision) -> Edit<'a> {
         if member.is("content") && member.kind == Value::Array {
-            has_content = true;
-            let mut blocks = object::map_elements(member.value, |one| block(one, revision));
-            if let Some(spelled) = spelled.as_ref().filter(|_| !has_text(member.value)) {
-                blocks.pop();
-                blocks.extend_from_slice(if blocks.len() > 1 { b"," } else { b"" });
-                blocks.extend_from_slice(spelled);
-                blocks.push(b']');
-            }
-            Edit::Put(blocks)
-        } else if member.is("structuredContent")
-            && let Some(content) = wrap
-        {
-            Edit::Put(in_object(content.value))
-        } else {
-            Edit::Keep
+            let mut blocks: Vec<Pieces<'a>> =
+                object::elements(member.value).into_iter().map(|one| block(one, revision)).collect();
+            blocks.extend(self.spelled.clone().map(Pieces::from));
+            return Edit::Compose(Pieces::array(blocks));
         }
-    };
-    let written = object::rewrite(result, &[], edit, &[]);
-    match spelled {
-        Some(spelled) if !has_content => {
-            let blocks = [b"[", spelled.as_slice(), b"]"].concat();
-            object::rewrite(&written, &[], |_| Edit::Keep, &[("content", &blocks)])
+        match self.wrap {
+            Some(content) if member.is("structuredContent") => Edit::Put(in_object(content.value)),
+            _ => Edit::Keep,
         }
-        _ => written,
     }
 }
 
@@ -248,21 +301,23 @@ fn kind_of(block: &[u8]) -> Option<&'static str> {
 }
 
 /// A content block that a client of that revision knows: links came with 2025-06-18, audio with 2025-03-26.
-fn block(block: &[u8], revision: Revision) -> Vec<u8> {
+fn block(block: &[u8], revision: Revision) -> Pieces<'_> {
     let text = |name| object::member(block, name).and_then(|member| object::string(member.value));
     match kind_of(block) {
         Some("resource_link") if !revision.has_resource_links() => {
             let name = text("title").or_else(|| text("name")).unwrap_or_default();
             let uri = text("uri").unwrap_or_default();
-            serde_json::json!({ "type": "text", "text": format!("{name}: {uri}") }).to_string().into_bytes()
+            serde_json::json!({ "type": "text", "text": format!("{name}: {uri}") }).to_string().into_bytes().into()
         }
         Some("audio") if !revision.has_audio() => {
             let member = |name| object::member(block, name).map_or(&b"\"\""[..], |member| member.value);
-            let members: [(&str, &[u8]); 3] =
-                [("uri", b"\"audio:content\""), ("mimeType", member("mimeType")), ("blob", member("data"))];
-            let resource = object::rewrite(b"{}", &members, |_| Edit::Keep, &[]);
-            object::rewrite(b"{}", &[("type", b"\"resource\""), ("resource", &resource)], |_| Edit::Keep, &[])
+            let mut out = Pieces::from(br#"{"type":"resource","resource":{"uri":"audio:content","mimeType":"#.to_vec());
+            out.keep(member("mimeType"));
+            out.add(br#","blob":"#);
+            out.keep(member("data"));
+            out.add(b"}}");
+            out
         }
-        _ => block.to_vec(),
+        _ => block.into(),
     }
 }

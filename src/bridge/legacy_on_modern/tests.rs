@@ -16,7 +16,7 @@ fn a_request_gets_the_envelope_and_keeps_the_rest() {
     let told = speaker().enveloped(text, &envelope, Ask::CallTool, Some(Level::Debug), None);
     assert_eq!(
         String::from_utf8_lossy(&told),
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{"n":1e400},"_meta":{"progressToken":7,"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c","version":"1"},"io.modelcontextprotocol/clientCapabilities":{"roots":{}},"io.modelcontextprotocol/logLevel":"debug"}}}"#
+        r#"{ "jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{"n":1e400},"_meta":{"progressToken":7,"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c","version":"1"},"io.modelcontextprotocol/clientCapabilities":{"roots":{}},"io.modelcontextprotocol/logLevel":"debug"}}}"#
     );
     let bare = br#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
     let envelope = jsonrpc::read(bare).expect("a message");
@@ -56,6 +56,7 @@ mod shapes {
         let envelope = jsonrpc::read(text.as_bytes()).expect("a message");
         let name = name.map(|name| format!("\"{name}\"").into_bytes());
         let told = results::answer(text.as_bytes(), &envelope, ask, name.as_deref(), revision, wrapped);
+        let told = told.joined(text.as_bytes());
         let envelope = jsonrpc::read(&told).expect("a message");
         String::from_utf8_lossy(envelope.result.expect("a result").of(&told)).into_owned()
     }

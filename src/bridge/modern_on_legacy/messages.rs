@@ -49,7 +49,7 @@ pub(super) fn request(asked: &Asked<'_>, number: u64) -> Spliced {
         },
         &[],
     );
-    let edits = [(asked.id.0, private.into_bytes().into()), (asked.span_of(asked.request.params), params)];
+    let edits = vec![(asked.id.0, private.into_bytes().into()), (asked.span_of(asked.request.params), params)];
     splice::compose(asked.text, edits, b"\n")
 }
 
@@ -72,7 +72,7 @@ pub(super) fn answer(text: &[u8], envelope: &Envelope, ask: Ask, client_id: &[u8
         (None, Some(error)) => (error, modern_error(error.of(text)).into()),
         (None, None) => return Spliced::Whole(text.to_vec()),
     };
-    splice::compose(text, [(id, client_id.to_vec().into()), (span, new)], b"")
+    splice::compose(text, vec![(id, client_id.to_vec().into()), (span, new)], b"")
 }
 
 /// 2026-07-28, Basic, ResultType; Caching, Cacheable Results; General fields, Per-response protocol fields.

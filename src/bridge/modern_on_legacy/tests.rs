@@ -149,6 +149,7 @@ fn asked(text: &str) -> Asked<'static> {
         request,
         trace: None,
         session: None,
+        dress: None,
     }
 }
 

@@ -67,7 +67,17 @@ fn asked(text: &str) -> Asked<'static> {
     let request = Request::read(text, &envelope, ask);
     let id = envelope.id.expect("an id");
     let level = request.level.and_then(Level::parse);
-    Asked { text, id: (id, id.of(text)), token: envelope.asked_token, ask, level, request, trace: None, session: None }
+    Asked {
+        text,
+        id: (id, id.of(text)),
+        token: envelope.asked_token,
+        ask,
+        level,
+        request,
+        trace: None,
+        session: None,
+        dress: None,
+    }
 }
 
 struct Bench {

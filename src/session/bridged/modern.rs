@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::calls::Sent;
 use super::seat::Said;
 use super::{Bridged, LOST};
-use crate::bridge::legacy_on_modern::Retry;
 use crate::bridge::legacy_on_modern::questions::{self, Round};
 use crate::bridge::legacy_on_modern::results;
+use crate::bridge::legacy_on_modern::{Dress, Retry};
 use crate::bridge::subject::Subject;
 use crate::bridge::{Asked as PoolAsked, OfSession};
 use crate::link::NotPosted;
@@ -23,6 +23,7 @@ use crate::pool::NotTaken;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Method};
 use crate::protocol::meta::{Ask, Level, Request};
 use crate::protocol::object;
+use crate::protocol::scan::Value;
 
 /// How often a child may ask in one call.
 const MAX_ROUNDS: usize = 10;
@@ -125,8 +126,18 @@ impl Bridged {
     async fn ask(&self, work: &Work, round: Option<&Retry>) -> Result<Reader, NotTaken> {
         let chosen = self.lock().level;
         let level = chosen.or(Some(Level::Info)).filter(|_| self.facts.declares(&["logging"]));
-        let text = self.speaker.enveloped(&work.text, &work.envelope, work.ask, level, round);
-        self.ask_text(text, work.ask, level, chosen.is_some()).await
+        let Work { text, envelope, ask, .. } = work;
+        let dress = Dress { speaker: &self.speaker, envelope, retry: round };
+        if dress.is_too_deep(text) {
+            return Err(NotTaken::BadAnswer("is nested too deep"));
+        }
+        let mut asked = self.asked(text, envelope, *ask, level, chosen.is_some());
+        if ask.may_ask() {
+            asked.request.responses = round.and_then(|round| Some((Value::Object, round.responses.as_deref()?)));
+            asked.request.state = round.and_then(|round| round.state.as_deref());
+        }
+        asked.dress = Some(dress);
+        Ok(self.pool.ask_modern(&self.principal, &asked, None).await?.reader)
     }
 
     /// Sends a request that has its envelope.
@@ -140,18 +151,23 @@ impl Bridged {
         // The client's text could be read, so this can: it differs in members of an object only. Nested too deep it may be.
         let text = &Bytes::from(text);
         let Ok(envelope) = jsonrpc::read(text) else { return Err(NotTaken::BadAnswer("is nested too deep")) };
+        let asked = self.asked(text, &envelope, ask, level, has_level);
+        Ok(self.pool.ask_modern(&self.principal, &asked, None).await?.reader)
+    }
+
+    fn asked<'a>(&self, text: &'a Bytes, envelope: &Envelope, ask: Ask, level: Option<Level>, has_level: bool) -> PoolAsked<'a> {
         let id = envelope.id.unwrap_or_default();
-        let asked = PoolAsked {
+        PoolAsked {
             text,
             id: (id, id.of(text)),
             token: envelope.asked_token,
             ask,
             level,
-            request: Request::read(text, &envelope, ask),
+            request: Request::read(text, envelope, ask),
             trace: None,
             session: Some(OfSession { number: self.number, has_level }),
-        };
-        Ok(self.pool.ask_modern(&self.principal, &asked, None).await?.reader)
+            dress: None,
+        }
     }
 
     /// Works on a call until it is answered.
@@ -173,7 +189,7 @@ impl Bridged {
                         let is_wrapped = self.pool.is_wrapped(&self.principal, self.speaker.capabilities(), name).await;
                         self.lock().wrapped.set(name, is_wrapped);
                     }
-                    return self.complete(&work, &answer, &envelope, &elicitations);
+                    return self.complete(&work, answer, &envelope, &elicitations);
                 }
                 results::Kind::Unknown => {
                     return self.fail(work.call, work.id(), "the server's result is of a type that nobody here knows");
@@ -217,14 +233,14 @@ impl Bridged {
         }
     }
 
-    fn complete(&self, work: &Work, answer: &Bytes, envelope: &Envelope, elicitations: &[String]) {
+    fn complete(&self, work: &Work, answer: Bytes, envelope: &Envelope, elicitations: &[String]) {
         self.with(|seat, effects| {
             for elicitation in elicitations {
                 seat.say(work.call, questions::elicitation_complete(elicitation).into(), effects);
             }
             let revision = self.speaker.revision;
-            let told = results::answer(answer, envelope, work.ask, work.name(), revision, &mut seat.wrapped);
-            seat.answer(work.call, told.into(), effects);
+            let told = results::answer(&answer, envelope, work.ask, work.name(), revision, &mut seat.wrapped);
+            seat.answer(work.call, told.in_place(answer), effects);
         });
     }
 

@@ -9,7 +9,7 @@ fn answered(ask: Ask, name: Option<&str>, wrapped: &mut Wrapped, result: &str) -
     let text = format!(r#"{{"jsonrpc":"2.0","id":"x","result":{result}}}"#);
     let envelope = jsonrpc::read(text.as_bytes()).expect("a message");
     let told = results::answer(text.as_bytes(), &envelope, ask, name.map(str::as_bytes), NEWEST, wrapped);
-    let told = String::from_utf8(told).expect("UTF-8");
+    let told = String::from_utf8(told.joined(text.as_bytes())).expect("UTF-8");
     match told.strip_prefix(r#"{"jsonrpc":"2.0","id":"x","result":"#).and_then(|rest| rest.strip_suffix('}')) {
         Some(result) => result.to_owned(),
         None => told,
@@ -49,7 +49,8 @@ fn a_result_is_complete_unless_it_says_otherwise() {
 fn an_error_passes_and_a_result_that_is_no_object_is_one() {
     let error = br#"{ "jsonrpc":"2.0","error":{"code":-5,"message":"no","data":1e400},"id":"x"}"#;
     let envelope = jsonrpc::read(error).expect("a message");
-    assert_eq!(results::answer(error, &envelope, Ask::CallTool, None, NEWEST, &mut Wrapped::default()), error);
+    let told = results::answer(error, &envelope, Ask::CallTool, None, NEWEST, &mut Wrapped::default());
+    assert_eq!(told.joined(error), error);
     for odd in ["[]", "1", "null", "\"{}\""] {
         let told = answered(Ask::CallTool, None, &mut Wrapped::default(), odd);
         assert_eq!(
