@@ -65,11 +65,13 @@ impl<'a> Pieces<'a> {
         parts.chain([self.last.as_slice()]).collect::<Vec<&[u8]>>().concat()
     }
 
-    /// One line, of which the largest stretch stays in `text`, where it was taken from. Raw CR and LF, which can only be white
+    /// One line, of which the largest stretch stays in `text`, where it was taken from, if it is most of that: whoever keeps a
+    /// stretch keeps the whole text. Raw CR and LF, which can only be white
     /// space between tokens, become spaces. `end` is appended.
     pub(crate) fn line(self, text: &[u8], end: &[u8]) -> Spliced {
         let largest = (0..self.parts.len()).max_by_key(|at| self.parts[*at].1.len());
         let kept = largest.and_then(|at| Some((at, place(text, self.parts[at].1)?)));
+        let kept = kept.filter(|(_, range)| range.len() >= text.len() / 2);
         let kept = kept.filter(|(_, range)| memchr2(b'\r', b'\n', &text[range.clone()]).is_none());
         let Some((at, kept)) = kept else {
             let mut whole = self.joined();
@@ -142,6 +144,15 @@ mod tests {
             let mut expected: Vec<u8> = expected.into_iter().map(|byte| if byte == b'\n' { b' ' } else { byte }).collect();
             expected.push(b'!');
             prop_assert_eq!(line.joined(&text), expected);
+        }
+    }
+
+    #[test]
+    fn a_small_part_of_a_text_does_not_keep_all_of_it() {
+        let text = vec![b'a'; 4 * LARGE];
+        for (length, stays) in [(LARGE, false), (2 * LARGE, true)] {
+            let line = Pieces::from(&text[..length]).line(&text, b"");
+            assert_eq!(matches!(line, Spliced::Around(_)), stays);
         }
     }
 

@@ -249,6 +249,11 @@ mod tests {
             }
             let (head, kept, tail) = pass(&text, &mut edits, b"\n").parts(&text.clone().into());
             prop_assert_eq!(&[head, kept.to_vec(), tail].concat(), &expected);
+            // In the place of the text, which may be somebody else's too.
+            let (own, shared) = (Bytes::from(text.clone()), Bytes::from(text.clone()));
+            prop_assert_eq!(&pass(&text, &mut edits, b"\n").in_place(own), &expected);
+            prop_assert_eq!(&pass(&text, &mut edits, b"\n").in_place(shared.clone()), &expected);
+            prop_assert_eq!(&shared, &text);
             prop_assert_eq!(given.joined(&text), expected);
         }
     }

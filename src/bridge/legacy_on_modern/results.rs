@@ -279,8 +279,11 @@ impl<'a> ToolResult<'a> {
 
     fn edit(&self, member: &Member<'a>, revision: Revision) -> Edit<'a> {
         if member.is("content") && member.kind == Value::Array {
-            let mut blocks: Vec<Pieces<'a>> =
-                object::elements(member.value).into_iter().map(|one| block(one, revision)).collect();
+            let blocks = object::elements(member.value);
+            if self.spelled.is_none() && !blocks.iter().any(|one| is_unknown(one, revision)) {
+                return Edit::Keep;
+            }
+            let mut blocks: Vec<Pieces<'a>> = blocks.into_iter().map(|one| block(one, revision)).collect();
             blocks.extend(self.spelled.clone().map(Pieces::from));
             return Edit::Compose(Pieces::array(blocks));
         }
@@ -298,6 +301,15 @@ fn kind_of(block: &[u8]) -> Option<&'static str> {
         .into_iter()
         .find(|(_, word)| *word == kind.value)
         .map(|(kind, _)| kind)
+}
+
+/// Whether a client of that revision does not know such a content block.
+fn is_unknown(block: &[u8], revision: Revision) -> bool {
+    match kind_of(block) {
+        Some("resource_link") => !revision.has_resource_links(),
+        Some("audio") => !revision.has_audio(),
+        _ => false,
+    }
 }
 
 /// A content block that a client of that revision knows: links came with 2025-06-18, audio with 2025-03-26.
