@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use self::legacy_on_modern::Dress;
 use crate::protocol::fingerprint::fingerprint;
+use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::meta::{Ask, Level, Request};
 use crate::protocol::scan::{Span, Value};
 
@@ -65,6 +66,24 @@ pub(crate) struct OfSession {
 pub(crate) struct Trace<'a> {
     pub(crate) parent: &'a str,
     pub(crate) state: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    /// A request as its text tells it.
+    pub(crate) fn read(text: &'a Bytes, envelope: &Envelope, ask: Ask) -> Asked<'a> {
+        let id = envelope.id.unwrap_or_default();
+        Asked {
+            text,
+            id: (id, id.of(text)),
+            token: envelope.asked_token,
+            ask,
+            level: None,
+            request: Request::read(text, envelope, ask),
+            trace: None,
+            session: None,
+            dress: None,
+        }
+    }
 }
 
 impl Asked<'_> {

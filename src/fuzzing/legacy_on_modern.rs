@@ -17,7 +17,7 @@ use crate::bridge::ticket::Ticket;
 use crate::bridge::{Asked, OfSession};
 use crate::link::stream::EventKind;
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
-use crate::protocol::meta::{Ask, Level, Request};
+use crate::protocol::meta::{Ask, Level};
 use crate::protocol::object;
 use crate::protocol::revision::Revision;
 use crate::protocol::sse::StreamId;
@@ -152,18 +152,8 @@ impl World {
         if is_too_deep {
             return self.fail(number, &work, "is nested too deep");
         }
-        let id = envelope.id.expect("a request has one");
-        let mut asked = Asked {
-            text: &text,
-            id: (id, id.of(&text)),
-            token: envelope.asked_token,
-            ask: work.ask,
-            level,
-            request: Request::read(&text, &envelope, work.ask),
-            trace: None,
-            session: Some(OfSession { number: 1, has_level: true }),
-            dress: Some(dress),
-        };
+        let session = Some(OfSession { number: 1, has_level: true });
+        let mut asked = Asked { level, session, dress: Some(dress), ..Asked::read(&text, &envelope, work.ask) };
         if work.ask.may_ask() {
             asked.request.state = retry.and_then(|retry| retry.state.as_deref());
         }

@@ -76,17 +76,7 @@ pub(super) fn asked(text: &bytes::Bytes) -> Option<Asked<'_>> {
         None => None,
         Some(level) => Some(Level::parse(level)?),
     };
-    let id = envelope.id?;
-    let asked = Asked {
-        text,
-        id: (id, id.of(text)),
-        token: envelope.asked_token,
-        ask,
-        level,
-        request,
-        trace: None,
-        session: None,
-        dress: None,
-    };
+    envelope.id?;
+    let asked = Asked { level, ..Asked::read(text, &envelope, ask) };
     (is_known && is_whole && ask != Ask::Removed).then_some(asked)
 }

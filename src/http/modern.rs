@@ -27,7 +27,7 @@ use crate::link::stream::Cut;
 use crate::pool::{NotTaken, Resumed, Taken};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{self, INTERNAL_ERROR, METHOD_NOT_FOUND, MISSING_CAPABILITY};
-use crate::protocol::meta::{Ask, Level, Request};
+use crate::protocol::meta::{Ask, Level};
 use crate::protocol::scan::Span;
 
 /// How long the first event is waited for before an event stream is begun: until then an error can still have a status.
@@ -58,17 +58,8 @@ pub(crate) async fn ask(http: &Http, modern: &Modern, wire: &Arc<Wire>) -> Resul
         return Err(about(Refusal::Draining));
     }
     let era = http.server.era().await.map_err(|why| about(not_opened_refusal(why)))?;
-    let asked = Asked {
-        text,
-        id: (id, id.of(text)),
-        token: modern.posted.envelope.asked_token,
-        ask: modern.ask,
-        level: modern.level,
-        request: Request::read(text, &modern.posted.envelope, modern.ask),
-        trace: trace(&modern.fields),
-        session: None,
-        dress: None,
-    };
+    let asked =
+        Asked { level: modern.level, trace: trace(&modern.fields), ..Asked::read(text, &modern.posted.envelope, modern.ask) };
     let span = debug_span!("call", method = %modern.posted.envelope.method_name(text));
     let cut = wire.cut();
     let answered = async {

@@ -186,7 +186,7 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::pool::starter::Starter;
     use crate::protocol::jsonrpc;
-    use crate::protocol::meta::{Ask, Request};
+    use crate::protocol::meta::Ask;
     use crate::seal::Seal;
 
     fn pool() -> Arc<Pool> {
@@ -205,19 +205,7 @@ mod tests {
         let pool = pool();
         let text = &bytes::Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}"#);
         let envelope = jsonrpc::read(text).expect("a message");
-        let (ask, id) = (Ask::of(text, &envelope), envelope.id.expect("an id"));
-        let request = Request::read(text, &envelope, ask);
-        let asked = Asked {
-            text,
-            id: (id, id.of(text)),
-            token: None,
-            ask,
-            level: None,
-            request,
-            trace: None,
-            session: None,
-            dress: None,
-        };
+        let asked = Asked::read(text, &envelope, Ask::of(text, &envelope));
         let alice = Principal::Named("alice");
         let state = object::quoted(&pool.sealer(1, &alice).seal(TicketKind::Park, 1, 1, asked.digest(), b""));
         assert!(pool.open_ticket(&alice, &asked, &state).is_some());

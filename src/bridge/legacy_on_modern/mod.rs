@@ -80,7 +80,8 @@ impl Speaker {
         level: Option<Level>,
         round: Option<&Retry>,
     ) -> Vec<u8> {
-        self.line(text, envelope, (ask, level), round, None).joined(text)
+        let retried = round.map_or((None, None), |round| (round.responses.as_deref(), round.state.as_deref()));
+        self.line(text, envelope, (ask, level), retried, None).joined(text)
     }
 
     /// The same as the line for a child, with a private number in place of id and progress token. A retry also carries the answers
@@ -90,17 +91,15 @@ impl Speaker {
         text: &[u8],
         envelope: &Envelope,
         (ask, level): (Ask, Option<Level>),
-        round: Option<&Retry>,
+        (responses, state): (Option<&[u8]>, Option<&[u8]>),
         private: Option<&[u8]>,
     ) -> Spliced {
         let given = envelope.params.map_or(&b"{}"[..], |params| params.of(text));
         let meta = object::member(given, "_meta").filter(|meta| meta.kind == Value::Object).map_or(&b"{}"[..], |meta| meta.value);
         let meta = self.envelope(meta, level, private.filter(|_| envelope.asked_token.is_some()));
         let mut last: Vec<(&str, &[u8])> = Vec::new();
-        if let Some(round) = round {
-            last.extend(round.responses.as_deref().map(|responses| ("inputResponses", responses)));
-            last.extend(round.state.as_deref().map(|state| ("requestState", state)));
-        }
+        last.extend(responses.map(|responses| ("inputResponses", responses)));
+        last.extend(state.map(|state| ("requestState", state)));
         last.push(("_meta", &meta));
         let is_dropped = |member: &object::Member<'_>| {
             member.is("_meta")
@@ -156,11 +155,9 @@ impl Dress<'_> {
     /// The line for the child. `state` is the child's own in place of ours; `keeps_level` says whether it may ask for logs.
     pub(crate) fn line(&self, asked: &Asked<'_>, private: &[u8], state: Option<&[u8]>, keeps_level: bool) -> Spliced {
         let level = asked.level.filter(|_| keeps_level || !asked.wants_logs());
-        let retry = self.retry.map(|retry| Retry {
-            responses: retry.responses.clone(),
-            state: state.map(<[u8]>::to_vec).or_else(|| retry.state.clone()),
-        });
-        self.speaker.line(asked.text, self.envelope, (asked.ask, level), retry.as_ref(), Some(private))
+        let responses = self.retry.and_then(|retry| retry.responses.as_deref());
+        let state = state.or_else(|| self.retry.and_then(|retry| retry.state.as_deref()));
+        self.speaker.line(asked.text, self.envelope, (asked.ask, level), (responses, state), Some(private))
     }
 }
 

@@ -15,7 +15,6 @@ use crate::budget::Budget;
 use crate::link::route::Place;
 use crate::metrics::Metrics;
 use crate::principal::Principal;
-use crate::protocol::meta::Request;
 use crate::seal::Seal;
 
 mod clock;
@@ -137,20 +136,8 @@ impl Said {
 fn asked(text: &str) -> Asked<'static> {
     let text: &Bytes = Box::leak(Box::new(Bytes::copy_from_slice(text.as_bytes())));
     let envelope = jsonrpc::read(text).expect("a message");
-    let ask = Ask::of(text, &envelope);
-    let request = Request::read(text, &envelope, ask);
-    let id = envelope.id.expect("an id");
-    Asked {
-        text,
-        id: (id, id.of(text)),
-        token: envelope.asked_token,
-        ask,
-        level: request.level.and_then(Level::parse),
-        request,
-        trace: None,
-        session: None,
-        dress: None,
-    }
+    let asked = Asked::read(text, &envelope, Ask::of(text, &envelope));
+    Asked { level: asked.request.level.and_then(Level::parse), ..asked }
 }
 
 struct Bench {

@@ -9,7 +9,7 @@ use crate::bridge::ticket::Ticket;
 use crate::budget::Budget;
 use crate::metrics::Metrics;
 use crate::principal::Principal;
-use crate::protocol::meta::{Level, Request};
+use crate::protocol::meta::Level;
 use crate::seal::Seal;
 
 mod calls;
@@ -63,21 +63,8 @@ impl Said<'_> {
 fn asked(text: &str) -> Asked<'static> {
     let text: &Bytes = Box::leak(Box::new(Bytes::copy_from_slice(text.as_bytes())));
     let envelope = jsonrpc::read(text).expect("a message");
-    let ask = Ask::of(text, &envelope);
-    let request = Request::read(text, &envelope, ask);
-    let id = envelope.id.expect("an id");
-    let level = request.level.and_then(Level::parse);
-    Asked {
-        text,
-        id: (id, id.of(text)),
-        token: envelope.asked_token,
-        ask,
-        level,
-        request,
-        trace: None,
-        session: None,
-        dress: None,
-    }
+    let asked = Asked::read(text, &envelope, Ask::of(text, &envelope));
+    Asked { level: asked.request.level.and_then(Level::parse), ..asked }
 }
 
 struct Bench {

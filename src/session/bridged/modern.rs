@@ -21,7 +21,7 @@ use crate::link::NotPosted;
 use crate::link::reader::Reader;
 use crate::pool::NotTaken;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Method};
-use crate::protocol::meta::{Ask, Level, Request};
+use crate::protocol::meta::{Ask, Level};
 use crate::protocol::object;
 use crate::protocol::scan::Value;
 
@@ -156,18 +156,8 @@ impl Bridged {
     }
 
     fn asked<'a>(&self, text: &'a Bytes, envelope: &Envelope, ask: Ask, level: Option<Level>, has_level: bool) -> PoolAsked<'a> {
-        let id = envelope.id.unwrap_or_default();
-        PoolAsked {
-            text,
-            id: (id, id.of(text)),
-            token: envelope.asked_token,
-            ask,
-            level,
-            request: Request::read(text, envelope, ask),
-            trace: None,
-            session: Some(OfSession { number: self.number, has_level }),
-            dress: None,
-        }
+        let session = Some(OfSession { number: self.number, has_level });
+        PoolAsked { level, session, ..PoolAsked::read(text, envelope, ask) }
     }
 
     /// Works on a call until it is answered.
