@@ -15,11 +15,13 @@
 //!    child/pipe       writev to stdin                HTTP response
 //! ```
 //!
-//! The public face is small: [`Flags`] → [`Config`] → [`Gateway`]. ARCHITECTURE.md has the map and the invariants.
+//! The public face is small: [`Given`] → [`Config`] → [`Gateway`]. ARCHITECTURE.md has the map and the invariants.
 
+mod auth;
 mod bridge;
 mod budget;
 mod child;
+mod cli;
 mod config;
 mod demo;
 #[cfg(fuzzing)]
@@ -29,19 +31,24 @@ mod http;
 mod link;
 mod memory;
 mod metrics;
+mod notify;
 mod pool;
 mod principal;
 mod protocol;
+mod quota;
 mod seal;
 mod server;
 mod session;
 mod shutdown;
 mod telemetry;
 mod tide;
+mod tls;
 mod workers;
 
 pub use child::{GUARD_ARGUMENT, guard_cgroup};
-pub use config::{Config, Fault, Flags, LogFormat};
+pub use cli::token::new as new_token;
+pub use cli::{Outcome, check_config, healthcheck, print_config};
+pub use config::{Cli, Config, Fault, Given, LogFormat, Task, TokenTask};
 pub use demo::{DEMO_ARGUMENT, serve as serve_demo};
-pub use gateway::{Gateway, StartError};
+pub use gateway::{Gateway, Reloader, StartError};
 pub use telemetry::start as start_log;

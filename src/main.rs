@@ -6,16 +6,17 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use mcp_http_gateway::{
-    Config, DEMO_ARGUMENT, Fault, Flags, GUARD_ARGUMENT, Gateway, StartError, guard_cgroup, serve_demo, start_log,
+    Cli, Config, DEMO_ARGUMENT, Fault, GUARD_ARGUMENT, Gateway, Outcome, Reloader, StartError, Task, TokenTask, check_config,
+    guard_cgroup, healthcheck, new_token, print_config, serve_demo, start_log,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 const USAGE: u8 = 64;
-const UNAVAILABLE: u8 = 69;
 const BUG: u8 = 70;
 const SYSTEM: u8 = 71;
+const CONFIGURATION: u8 = 78;
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
@@ -30,8 +31,8 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    let flags = match Flags::try_parse() {
-        Ok(flags) => flags,
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
         Err(error) => {
             // Help and version go to stdout and are no failure.
             let _ = error.print();
@@ -42,14 +43,15 @@ fn main() -> ExitCode {
         Ok(program) => vec![program.into(), DEMO_ARGUMENT.into()],
         Err(_) => vec!["mcp-http-gateway".into(), DEMO_ARGUMENT.into()],
     };
-    let mut config = match Config::from_flags(flags, &demo) {
+    if let Some(task) = cli.task {
+        return run(task, &demo);
+    }
+    let load = move || Config::load(&cli.given, &demo);
+    let mut config = match load() {
         Ok(config) => config,
         Err(fault) => {
-            eprintln!("error: {fault}");
-            return ExitCode::from(match fault {
-                Fault::Usage(_) => USAGE,
-                Fault::Unavailable(_) => UNAVAILABLE,
-            });
+            eprint!("{}", fault.report());
+            return ExitCode::from(fault.exit_code());
         }
     };
     config.owns_process = true;
@@ -57,24 +59,48 @@ fn main() -> ExitCode {
         eprintln!("error: {text}");
         return ExitCode::from(USAGE);
     }
-    match serve(config) {
+    config.warnings.iter().for_each(|warning| warn!("{warning}"));
+    match serve(config, load) {
         Ok(code) => ExitCode::from(code),
         Err(fault) => {
             error!("{fault:#}");
-            ExitCode::from(if fault.is::<StartError>() || fault.is::<std::io::Error>() { SYSTEM } else { BUG })
+            ExitCode::from(match fault.downcast_ref::<StartError>() {
+                Some(fault) if fault.is_of_configuration() => CONFIGURATION,
+                Some(_) => SYSTEM,
+                None if fault.is::<std::io::Error>() => SYSTEM,
+                None => BUG,
+            })
         }
     }
 }
 
+/// Does what is asked beside serving.
+#[allow(clippy::print_stdout)] // these are what prints
+fn run(task: Task, demo: &[OsString]) -> ExitCode {
+    let outcome = match task {
+        Task::CheckConfig { file } => check_config(&file, demo),
+        Task::PrintConfig(given) => print_config(&given, demo),
+        Task::Healthcheck(given) => healthcheck(&given),
+        Task::Token(TokenTask::New { name, file }) => match new_token(&name, &file) {
+            Ok(token) => Outcome { stdout: format!("{token}\n"), ..Outcome::default() },
+            Err(text) => Outcome { stderr: format!("error: {text}\n"), code: SYSTEM, ..Outcome::default() },
+        },
+    };
+    print!("{}", outcome.stdout);
+    eprint!("{}", outcome.stderr);
+    ExitCode::from(outcome.code)
+}
+
 /// Runs the gateway to its end; gives the exit code.
-fn serve(config: Config) -> anyhow::Result<u8> {
+fn serve(config: Config, again: impl Fn() -> Result<Config, Fault> + Send + 'static) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let code = runtime.block_on(async {
-        tokio::spawn(ignore_hangups(signal(SignalKind::hangup())?));
+        let hangup = signal(SignalKind::hangup())?;
         let (stop, asked) = oneshot::channel();
         let (now, asked_again) = oneshot::channel();
         tokio::spawn(count_signals(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, stop, now));
         let gateway = Gateway::bind(config).await?;
+        tokio::spawn(reload_on_hangups(hangup, gateway.reloader(), again));
         let parent_ended = gateway.parent_ended();
         let stop = async move {
             tokio::select! {
@@ -115,8 +141,17 @@ async fn next_signal(term: &mut Signal, int: &mut Signal) -> u8 {
     }
 }
 
-async fn ignore_hangups(mut hangup: Signal) {
+/// SIGHUP: all that was read is read again. What is wrong with it is logged, and what was in force stays.
+async fn reload_on_hangups(mut hangup: Signal, reloader: Reloader, again: impl Fn() -> Result<Config, Fault>) {
     while hangup.recv().await.is_some() {
-        info!("SIGHUP: there is no configuration file to read again");
+        info!("SIGHUP: reading the configuration again");
+        let read = || {
+            let config = again().map_err(|fault| fault.to_string())?;
+            config.warnings.iter().for_each(|warning| warn!("{warning}"));
+            Ok(config)
+        };
+        if let Err(text) = reloader.reload(read) {
+            error!("the configuration is not used, and what was in force stays: {text}");
+        }
     }
 }

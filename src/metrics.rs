@@ -1,6 +1,7 @@
 //! What can be counted from outside: Prometheus metrics named `mcp_gateway_…`, with bounded labels. Anyone may count;
 //! `http::admin` prints.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,9 +12,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+pub(crate) use self::exposition::Format;
 use self::seconds::Seconds;
 use crate::protocol::jsonrpc::Kind;
 
+mod exposition;
 mod seconds;
 
 /// One label whose values are all written in this crate.
@@ -29,7 +32,7 @@ struct Request {
 /// A call that was answered.
 const CALL: Request = Request { method: "POST", route: "mcp", code: 200 };
 
-/// Every metric of one gateway.
+/// Every metric of one gateway, or of one of its servers.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<Request, Counter>,
@@ -70,6 +73,7 @@ pub(crate) struct Metrics {
     pub(crate) orphans_reaped: Counter,
     pub(crate) failed_starts: Gauge,
     respawns: Family<Label, Counter>,
+    reloads: Family<Label, Counter>,
     pub(crate) escaped: Counter,
     pub(crate) asleep: Gauge,
     pub(crate) memory_percent: Gauge,
@@ -80,17 +84,32 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
+    /// Those of the gateway itself, and of the server that has no name of its own.
     pub(crate) fn new() -> Self {
-        let mut registry = Registry::with_prefix("mcp_gateway");
+        let mut metrics = Metrics::unregistered(Registry::with_prefix("mcp_gateway"));
         let version = env!("CARGO_PKG_VERSION");
-        registry.register("build", "The running program", Info::new([("version", version)]));
+        metrics.registry.register("build", "The running program", Info::new([("version", version)]));
+        metrics.register_gateway();
+        metrics.register_server();
+        metrics
+    }
+
+    /// Those of a named server; each has its name as a label.
+    pub(crate) fn of_server(name: &str) -> Self {
+        let labels = [("server".into(), name.to_owned().into())];
+        let mut metrics = Metrics::unregistered(Registry::with_prefix_and_labels("mcp_gateway", labels.into_iter()));
+        metrics.register_server();
+        metrics
+    }
+
+    fn unregistered(registry: Registry) -> Self {
         let messages: Family<[(&'static str, &'static str); 2], Counter> = Family::default();
         let by_kind = |direction| {
             ["request", "notification", "answer"]
                 .map(|kind| messages.get_or_create_owned(&[("direction", direction), ("kind", kind)]))
         };
         let requests: Family<Request, Counter> = Family::default();
-        let metrics = Metrics {
+        Metrics {
             calls: requests.get_or_create_owned(&CALL),
             requests,
             request_seconds: Seconds::default(),
@@ -127,6 +146,7 @@ impl Metrics {
             orphans_reaped: Counter::default(),
             failed_starts: Gauge::default(),
             respawns: Family::default(),
+            reloads: Family::default(),
             escaped: Counter::default(),
             asleep: Gauge::default(),
             memory_percent: Gauge::default(),
@@ -135,11 +155,35 @@ impl Metrics {
             open_fds: Gauge::default(),
             cpu_seconds: Counter::default(),
             registry,
-        };
-        metrics.registered()
+        }
     }
 
-    fn registered(mut self) -> Self {
+    fn register_gateway(&mut self) {
+        let r = &mut self.registry;
+        r.register("reloads", "Times the configuration was read again, by result", self.reloads.clone());
+        r.register("connections_active", "Open connections", self.connections_active.clone());
+        r.register_with_unit(
+            "child_rss",
+            "Resident memory of all children (not of their own children)",
+            Unit::Bytes,
+            self.child_resident_bytes.clone(),
+        );
+        r.register("children_escaped", "Processes that left their child's group and could not be ended", self.escaped.clone());
+        r.register("memory_used_percent", "The memory in use, of what cgroup and machine allow", self.memory_percent.clone());
+        r.register_with_unit("events_stored", "What all logs hold", Unit::Bytes, self.stored_bytes.clone());
+        r.register("accept_errors", "Connections that could not be accepted, by error", self.accept_errors.clone());
+        r.register("orphans_reaped", "Processes that were left to us and ended", self.orphans_reaped.clone());
+        r.register_with_unit(
+            "process_resident_memory",
+            "Resident memory of the gateway",
+            Unit::Bytes,
+            self.resident_bytes.clone(),
+        );
+        r.register("process_open_fds", "Open descriptors of the gateway", self.open_fds.clone());
+        r.register_with_unit("process_cpu", "CPU time of the gateway", Unit::Seconds, self.cpu_seconds.clone());
+    }
+
+    fn register_server(&mut self) {
         let r = &mut self.registry;
         r.register("http_requests", "Requests answered, by method, route and status", self.requests.clone());
         r.register_with_unit(
@@ -148,7 +192,9 @@ impl Metrics {
             Unit::Seconds,
             self.request_seconds.clone(),
         );
-        r.register("connections_active", "Open connections", self.connections_active.clone());
+        r.register("rejected", "Requests refused, by reason", self.rejected.clone());
+        r.register("timeouts", "What was ended because it took too long, by bound", self.timeouts.clone());
+        r.register("limit", "The bounds in force", self.limits.clone());
         r.register("sessions_active", "Sessions that are open", self.sessions_active.clone());
         r.register("sessions_opened", "Sessions that were opened", self.sessions_opened.clone());
         r.register("sessions_closed", "Sessions that ended, by reason", self.sessions_closed.clone());
@@ -158,12 +204,6 @@ impl Metrics {
         r.register("leases_running", "Modern calls that may be asked, running", self.leases_running.clone());
         r.register("leases_parked", "Modern calls that wait for their users", self.leases_parked.clone());
         r.register("listens_active", "Open subscriptions in front of legacy children", self.listens_active.clone());
-        r.register_with_unit(
-            "child_rss",
-            "Resident memory of all children (not of their own children)",
-            Unit::Bytes,
-            self.child_resident_bytes.clone(),
-        );
         r.register("child_spawns", "Attempts to start a child, by result", self.child_spawns.clone());
         r.register("child_failed_starts", "Starts of children that failed in a row", self.failed_starts.clone());
         r.register(
@@ -171,9 +211,7 @@ impl Metrics {
             "Children started in the place of one that ended or slept, by reason",
             self.respawns.clone(),
         );
-        r.register("children_escaped", "Processes that left their child's group and could not be ended", self.escaped.clone());
         r.register("sessions_asleep", "Sessions whose child is stopped until their next message", self.asleep.clone());
-        r.register("memory_used_percent", "The memory in use, of what cgroup and machine allow", self.memory_percent.clone());
         r.register("child_exits", "Children that ended, by reason", self.child_exits.clone());
         r.register_with_unit(
             "child_spawn_duration",
@@ -182,7 +220,6 @@ impl Metrics {
             self.child_spawn_seconds.clone(),
         );
         r.register("sse_streams_active", "Event streams being sent, by kind", self.streams_active.clone());
-        r.register_with_unit("events_stored", "What all logs hold", Unit::Bytes, self.stored_bytes.clone());
         r.register_with_unit("stdin_queue", "What waits for children to read", Unit::Bytes, self.stdin_queue_bytes.clone());
         r.register("events_evicted", "Events given up before they were read", self.events_evicted.clone());
         r.register("replays", "Streams resumed, by result", self.replays.clone());
@@ -190,31 +227,20 @@ impl Metrics {
         r.register("messages_lost", "Messages accepted and then lost", self.messages_lost.clone());
         r.register("messages_dropped", "Messages that belong to nobody, by reason", self.dropped.clone());
         r.register("bad_lines", "Lines of children that are no messages, by reason", self.bad_lines.clone());
-        r.register("rejected", "Requests refused, by reason", self.rejected.clone());
-        r.register("timeouts", "What was ended because it took too long, by bound", self.timeouts.clone());
-        r.register("accept_errors", "Connections that could not be accepted, by error", self.accept_errors.clone());
         r.register("stderr_lines", "Lines that children wrote to stderr", self.stderr_lines.clone());
         r.register("stderr_lines_unlogged", "Of these, lines over the rate that is logged", self.stderr_lines_unlogged.clone());
-        r.register("orphans_reaped", "Processes that were left to us and ended", self.orphans_reaped.clone());
-        r.register("limit", "The bounds in force", self.limits.clone());
-        r.register_with_unit(
-            "process_resident_memory",
-            "Resident memory of the gateway",
-            Unit::Bytes,
-            self.resident_bytes.clone(),
-        );
-        r.register("process_open_fds", "Open descriptors of the gateway", self.open_fds.clone());
-        r.register_with_unit("process_cpu", "CPU time of the gateway", Unit::Seconds, self.cpu_seconds.clone());
-        self
     }
 
-    /// The text exposition of everything, as of now.
-    pub(crate) fn print(&self) -> String {
+    /// The text exposition of the gateway and its servers, as of now.
+    pub(crate) fn print(&self, servers: &[Arc<Metrics>], format: Format) -> String {
         self.read_process();
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _ = encode(&mut text, &self.registry);
-        text
+        let texts = std::iter::once(self).chain(servers.iter().map(AsRef::as_ref)).map(|metrics| {
+            let mut text = String::new();
+            // Writing to a String cannot fail.
+            let _ = encode(&mut text, &metrics.registry);
+            text
+        });
+        exposition::merged(&texts.collect::<Vec<_>>(), format)
     }
 
     pub(crate) fn request_counted(&self, method: &'static str, route: &'static str, code: u16) {
@@ -252,6 +278,10 @@ impl Metrics {
 
     pub(crate) fn respawn_counted(&self, reason: &'static str) {
         self.respawns.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    pub(crate) fn reload_counted(&self, result: &'static str) {
+        self.reloads.get_or_create(&[("result", result)]).inc();
     }
 
     pub(crate) fn exit_counted(&self, reason: &'static str) {
@@ -332,15 +362,17 @@ mod tests {
 
     #[test]
     fn names_begin_with_the_program_and_labels_are_printed() {
-        let metrics = Metrics::new();
-        metrics.request_counted("POST", "mcp", 200);
-        metrics.drop_counted("ambiguous_cancel");
-        drop(metrics.stream_opened("get"));
-        let text = metrics.print();
+        let (metrics, server) = (Metrics::new(), Arc::new(Metrics::of_server("files")));
+        metrics.request_counted("POST", "mcp", 404);
+        server.request_counted("POST", "mcp", 200);
+        server.drop_counted("ambiguous_cancel");
+        drop(server.stream_opened("get"));
+        let text = metrics.print(&[server], Format::OpenMetrics);
         for line in [
-            "mcp_gateway_http_requests_total{method=\"POST\",route=\"mcp\",code=\"200\"} 1",
-            "mcp_gateway_messages_dropped_total{reason=\"ambiguous_cancel\"} 1",
-            "mcp_gateway_sse_streams_active{kind=\"get\"} 0",
+            "mcp_gateway_http_requests_total{method=\"POST\",route=\"mcp\",code=\"404\"} 1",
+            "mcp_gateway_http_requests_total{server=\"files\",method=\"POST\",route=\"mcp\",code=\"200\"} 1",
+            "mcp_gateway_messages_dropped_total{server=\"files\",reason=\"ambiguous_cancel\"} 1",
+            "mcp_gateway_sse_streams_active{server=\"files\",kind=\"get\"} 0",
             "mcp_gateway_build_info{version=",
         ] {
             assert!(text.contains(line), "{line}\n{text}");

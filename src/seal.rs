@@ -22,6 +22,8 @@ pub(crate) struct Seal {
     /// Second part: the texts closed so far, so that no two of this process share one.
     closed: AtomicU64,
     replica: u64,
+    /// What every text begins with: of which replica it is, for those that look for it, and the layout.
+    mark: String,
 }
 
 impl Seal {
@@ -29,13 +31,13 @@ impl Seal {
     ///
     /// # Errors
     /// The system gives no random bytes.
-    pub(crate) fn random() -> Result<Seal, getrandom::Error> {
+    pub(crate) fn random(replica: Option<&str>) -> Result<Seal, getrandom::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
-        Seal::with_key(key)
+        Seal::with_key(key, replica)
     }
 
-    fn with_key(key: [u8; 32]) -> Result<Seal, getrandom::Error> {
+    fn with_key(key: [u8; 32], name: Option<&str>) -> Result<Seal, getrandom::Error> {
         let mut nonce_prefix = [0; NONCE_PREFIX];
         getrandom::fill(&mut nonce_prefix)?;
         let mut replica = [0; 8];
@@ -47,6 +49,7 @@ impl Seal {
             nonce_prefix,
             closed: AtomicU64::new(0),
             replica: u64::from_ne_bytes(replica),
+            mark: name.map_or_else(|| VERSION.to_owned(), |name| format!("{name}-{VERSION}")),
         })
     }
 
@@ -55,7 +58,7 @@ impl Seal {
         self.replica
     }
 
-    /// `g1.` and base64url without padding of: key id, nonce, ciphertext with its tag. Opens only with the same `context`.
+    /// The replica's name and `-`, if it has one, `g1.` and base64url without padding of: key id, nonce, ciphertext with its tag. Opens only with the same `context`.
     pub(crate) fn close(&self, context: &[u8], plain: &[u8]) -> String {
         let mut nonce = [0; NONCE];
         let (prefix, count) = nonce.split_at_mut(NONCE_PREFIX);
@@ -63,7 +66,7 @@ impl Seal {
         count.copy_from_slice(&self.closed.fetch_add(1, Ordering::Relaxed).to_be_bytes());
         let payload = Payload { msg: plain, aad: &self.bound_to(context) };
         let text = self.cipher.encrypt(&XNonce::from(nonce), payload).expect("a text in memory is below the cipher's 256 GiB");
-        let mut sealed = VERSION.to_owned();
+        let mut sealed = self.mark.clone();
         URL_SAFE_NO_PAD.encode_string([&self.key_id[..], &nonce, &text].concat(), &mut sealed);
         sealed
     }
@@ -71,7 +74,7 @@ impl Seal {
     /// `None` for anything but a text that `close` made with this key and context: one byte more, less or other is enough.
     pub(crate) fn open(&self, context: &[u8], sealed: &str) -> Option<Vec<u8>> {
         // The engine takes neither padding nor trailing bits, so a text has one spelling only.
-        let packed = URL_SAFE_NO_PAD.decode(sealed.strip_prefix(VERSION)?).ok()?;
+        let packed = URL_SAFE_NO_PAD.decode(sealed.strip_prefix(&*self.mark)?).ok()?;
         let (key_id, rest) = packed.split_first_chunk::<KEY_ID>()?;
         let (nonce, text) = rest.split_first_chunk::<NONCE>()?;
         if *key_id != self.key_id {
@@ -109,7 +112,7 @@ mod tests {
     use std::collections::HashSet;
 
     fn seal() -> Seal {
-        Seal::random().expect("random bytes")
+        Seal::random(None).expect("random bytes")
     }
 
     #[test]
@@ -120,7 +123,7 @@ mod tests {
         let seal = Seal {
             nonce_prefix: std::array::from_fn(|at| at as u8 + 0x21),
             closed: AtomicU64::new(7),
-            ..Seal::with_key(key).expect("random bytes")
+            ..Seal::with_key(key, None).expect("random bytes")
         };
         assert_eq!(seal.close(b"server", b"a plain text"), known);
         assert_eq!(seal.open(b"server", known).as_deref(), Some(&b"a plain text"[..]));
@@ -145,9 +148,22 @@ mod tests {
 
     #[test]
     fn replicas_with_one_key_open_each_others_texts_and_are_told_apart() {
-        let (one, other) = (Seal::with_key([7; 32]).expect("random bytes"), Seal::with_key([7; 32]).expect("random bytes"));
+        let (one, other) =
+            (Seal::with_key([7; 32], None).expect("random bytes"), Seal::with_key([7; 32], None).expect("random bytes"));
         assert_ne!(one.replica(), other.replica());
         assert_eq!(other.open(b"s", &one.close(b"s", b"text")).as_deref(), Some(&b"text"[..]));
+    }
+
+    #[test]
+    fn a_text_says_which_replica_made_it_and_is_good_there_only() {
+        let (a, b) = (
+            Seal::with_key([7; 32], Some("a")).expect("random bytes"),
+            Seal::with_key([7; 32], Some("b")).expect("random bytes"),
+        );
+        let sealed = a.close(b"s", b"text");
+        assert!(sealed.starts_with("a-g1."));
+        assert_eq!(a.open(b"s", &sealed).as_deref(), Some(&b"text"[..]));
+        assert_eq!((b.open(b"s", &sealed), b.open(b"s", &sealed.replacen('a', "b", 1)).is_some()), (None, true));
     }
 
     #[test]

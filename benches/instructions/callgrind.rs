@@ -42,12 +42,22 @@ pub(crate) fn stay_on_one_cpu() {
 pub(crate) fn count(case: &Case, calls: u32) -> u64 {
     let folder = tempfile::tempdir().expect("a folder");
     let counted = folder.path().join("counted");
-    let mut gateway = Gateway::start(case, folder.path(), &counted);
-    client::run(case, calls, gateway.address());
+    let tokens = folder.path().join("tokens");
+    let token = case.has_token.then(|| new_token(&tokens));
+    let mut gateway = Gateway::start(case, folder.path(), &counted, token.is_some().then_some(&*tokens));
+    client::run(case, calls, gateway.address(), token.as_deref());
     gateway.stop();
     let text = fs::read_to_string(counted).expect("callgrind writes it at the end");
     let total = text.lines().find_map(|line| line.strip_prefix("totals: ").or_else(|| line.strip_prefix("summary: ")));
     total.and_then(|total| total.trim().parse().ok()).expect("a total")
+}
+
+/// A token of a new file.
+fn new_token(file: &Path) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-http-gateway"));
+    let made = command.args(["token", "new", "bench", "--file"]).arg(file).output().expect("the gateway runs");
+    assert!(made.status.success(), "no token: {}", String::from_utf8_lossy(&made.stderr));
+    String::from_utf8_lossy(&made.stdout).trim().to_owned()
 }
 
 struct Gateway<'a> {
@@ -56,7 +66,7 @@ struct Gateway<'a> {
 }
 
 impl Gateway<'_> {
-    fn start<'a>(case: &Case, folder: &'a Path, counted: &Path) -> Gateway<'a> {
+    fn start<'a>(case: &Case, folder: &'a Path, counted: &Path, tokens: Option<&Path>) -> Gateway<'a> {
         let mut out = std::ffi::OsString::from("--callgrind-out-file=");
         out.push(counted);
         let said = File::create(folder.join("said")).expect("a file");
@@ -65,6 +75,9 @@ impl Gateway<'_> {
         command.arg(env!("CARGO_BIN_EXE_mcp-http-gateway"));
         command.args(["--listen", "127.0.0.1:0", "--log", "warn", "--response", case.response, "--child-era", case.era]);
         command.arg("--ready-file").arg(folder.join("ready"));
+        if let Some(tokens) = tokens {
+            command.arg("--bearer-tokens").arg(tokens);
+        }
         command.arg("--").arg(std::env::current_exe().expect("a path")).args(["child", case.era]);
         let process = command.stdin(Stdio::null()).stderr(said).spawn().expect("valgrind was there before");
         Gateway { process, folder }

@@ -10,6 +10,8 @@ pub(crate) struct Case {
     /// The gateway's `--child-era`, and which child it is.
     pub(crate) era: &'static str,
     pub(crate) client: Client,
+    /// The gateway's `--bearer-tokens` has one, and it is shown.
+    pub(crate) has_token: bool,
     pub(crate) ask: Ask,
 }
 
@@ -35,11 +37,23 @@ pub(crate) enum Ask {
     Notification,
 }
 
-const CALL: Case = Case { name: "call", calls: 2000, response: "auto", era: "legacy", client: Client::Legacy, ask: Ask::Hello };
+const CALL: Case = Case {
+    name: "call",
+    calls: 2000,
+    response: "auto",
+    era: "legacy",
+    client: Client::Legacy,
+    has_token: false,
+    ask: Ask::Hello,
+};
+
+/// The case whose cost is held against another's, and that one: who shows a token pays so much percent more at most.
+pub(crate) const TOKEN: (&str, &str, f64) = ("token", CALL.name, 5.0);
 
 /// In the order of the table.
-pub(crate) const CASES: [Case; 7] = [
+pub(crate) const CASES: [Case; 8] = [
     CALL,
+    Case { name: TOKEN.0, has_token: true, ..CALL },
     Case { name: "sse", response: "sse", ..CALL },
     Case { name: "large", calls: 600, ask: Ask::Letters(64 << 10), ..CALL },
     Case { name: "progress", calls: 800, ask: Ask::Progress, ..CALL },

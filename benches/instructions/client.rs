@@ -35,8 +35,8 @@ struct Wire {
 }
 
 /// Makes so many calls of this kind, and before them what a client must say to be heard.
-pub(crate) fn run(case: &Case, calls: u32, address: SocketAddr) {
-    let mut wire = Wire::open(case, address);
+pub(crate) fn run(case: &Case, calls: u32, address: SocketAddr, token: Option<&str>) {
+    let mut wire = Wire::open(case, address, token);
     let text = match case.ask {
         Ask::Letters(count) => letters(count),
         Ask::Hello => HELLO.to_owned(),
@@ -88,11 +88,12 @@ fn events(reply: &Reply, id: &str, text_of_answer: &[u8]) -> Option<usize> {
 }
 
 impl Wire {
-    fn open(case: &Case, address: SocketAddr) -> Wire {
+    fn open(case: &Case, address: SocketAddr, token: Option<&str>) -> Wire {
         let socket = TcpStream::connect(address).expect("it listens");
         socket.set_nodelay(true).expect("a TCP socket");
         socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a TCP socket");
         let mut wire = Wire { socket, fields: FIELDS.to_owned() };
+        wire.fields.extend(token.map(|token| format!("authorization: Bearer {token}\r\n")));
         match case.client {
             Client::Modern => wire.fields += "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: echo\r\n",
             Client::Legacy => {

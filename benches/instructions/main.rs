@@ -31,7 +31,7 @@ mod table;
 use std::process::ExitCode;
 
 use baseline::Baseline;
-use cases::{CASES, Case};
+use cases::{CASES, Case, TOKEN};
 
 /// What growth is let pass, in percent. Without any change two runs differ by one at most, and on a busy machine by two.
 const TOLERANCE: f64 = 5.0;
@@ -145,6 +145,13 @@ fn check(counts: &[(&str, u64)], baseline: &Baseline) -> ExitCode {
             Some((_, growth)) if growth < -TOLERANCE => println!("{name} costs {:.1} % less than the baseline says", -growth),
             Some(_) => {}
         }
+    }
+    let of = |wanted: &str| counts.iter().find(|(name, _)| *name == wanted).map(|(_, count)| *count);
+    let (name, without, most) = TOKEN;
+    if let Some((with, without)) = of(name).zip(of(without)) {
+        let more = growth(with, without);
+        println!("a token costs {more:.1} % of a call, {most} % at most");
+        is_good &= more <= most;
     }
     if is_good {
         println!("nothing has grown by more than {TOLERANCE} %");

@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_ticket_opens_as_it_was_and_not_elsewhere() {
-        let seal = Seal::random().expect("randomness");
+        let seal = Seal::random(None).expect("randomness");
         for kind in [Kind::Park, Kind::Resend, Kind::Pass] {
             let ticket = Ticket {
                 kind,

@@ -10,21 +10,27 @@ const DEFAULT: [&str; 9] = ["PATH", "HOME", "LANG", "LC_*", "TZ", "TMPDIR", "USE
 const NEVER: [&str; 5] = ["NOTIFY_SOCKET", "LISTEN_*", "CREDENTIALS_DIRECTORY", "MCP_GATEWAY_*", "OTEL_*"];
 
 /// The whole environment of a child: what is passed on, then the file's variables, then `--env`; the later wins.
-pub(super) fn child(pass: &[String], file: Option<&Path>, set: &[String]) -> Result<Vec<(OsString, OsString)>, String> {
+/// A fault names the option that it is about.
+pub(super) fn child(
+    pass: &[String],
+    file: Option<&Path>,
+    set: &[String],
+) -> Result<Vec<(OsString, OsString)>, (&'static str, String)> {
     let mut env: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, value)| is_passed(name, value, pass)).collect();
     if let Some(file) = file {
-        let text = std::fs::read_to_string(file).map_err(|error| format!("--env-file {}: {error}", file.display()))?;
+        let fault = |text: String| ("env-file", format!("--env-file {}{text}", file.display()));
+        let text = std::fs::read_to_string(file).map_err(|error| fault(format!(": {error}")))?;
         for (at, line) in text.lines().enumerate().map(|(at, line)| (at + 1, line.trim())) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let pair = assignment(line).ok_or_else(|| format!("--env-file {}, line {at}: write NAME=VALUE", file.display()))?;
+            let pair = assignment(line).ok_or_else(|| fault(format!(", line {at}: write NAME=VALUE")))?;
             replace(&mut env, pair);
         }
     }
     for text in set {
         // The value may be a secret: it is not repeated.
-        let pair = assignment(text).ok_or("--env needs a name and a value; write --env NAME=VALUE")?;
+        let pair = assignment(text).ok_or(("env", "--env needs a name and a value; write --env NAME=VALUE".to_owned()))?;
         replace(&mut env, pair);
     }
     Ok(env)
@@ -96,7 +102,7 @@ mod tests {
         let value = |name: &str| env.iter().find(|(key, _)| key == name).map(|(_, value)| value.to_string_lossy().into_owned());
         assert_eq!((value("A").as_deref(), value("B").as_deref()), (Some("2"), Some("x=y")));
         std::fs::write(file.path(), "A=1\nexport\n").expect("written");
-        assert!(child(&[], Some(file.path()), &[]).expect_err("refused").contains("line 2"));
-        assert!(!child(&[], None, &["SECRET".into()]).expect_err("refused").contains("SECRET"));
+        assert!(child(&[], Some(file.path()), &[]).expect_err("refused").1.contains("line 2"));
+        assert!(!child(&[], None, &["SECRET".into()]).expect_err("refused").1.contains("SECRET"));
     }
 }

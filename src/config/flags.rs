@@ -1,22 +1,73 @@
-//! The command line. Every flag but `--env` is also an environment variable `MCP_GATEWAY_…`; the flag wins.
+//! The command line, and with it every option: every flag but `--env` is also an environment variable `MCP_GATEWAY_…`, and a
+//! key of the file.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::units::{duration, size};
+use super::given::Given;
+use super::units::{duration, mode, size};
 
 /// Puts any stdio MCP server on the network as Streamable HTTP.
 #[derive(Debug, Parser)]
 #[command(
     name = "mcp-http-gateway",
     version,
-    override_usage = "mcp-http-gateway [OPTIONS] --cmd 'COMMAND LINE'\n       mcp-http-gateway [OPTIONS] -- PROGRAM [ARGS]...\n       mcp-http-gateway --demo",
-    after_help = "Every option but --env is also an environment variable: --max-sessions is MCP_GATEWAY_MAX_SESSIONS. The option wins."
+    args_conflicts_with_subcommands = true,
+    override_usage = "mcp-http-gateway [OPTIONS] --cmd 'COMMAND LINE'\n       mcp-http-gateway [OPTIONS] -- PROGRAM [ARGS]...\n       mcp-http-gateway --demo\n       mcp-http-gateway --config FILE | --mcp-json FILE\n       mcp-http-gateway check-config FILE | print-config | healthcheck | token new NAME --file FILE",
+    after_help = "Every option but --env is also an environment variable: --max-sessions is MCP_GATEWAY_MAX_SESSIONS. The option wins; then the\nvariable; then the file of --config, where it is max_sessions."
 )]
-pub struct Flags {
+pub struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub task: Option<Task>,
+    /// What to serve, and how.
+    #[command(flatten)]
+    pub given: Given,
+}
+
+/// What the program does beside serving.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Read a configuration file and say all that is wrong with it
+    CheckConfig {
+        /// The file, as for --config; or as for --mcp-json, if its name ends in .json
+        file: PathBuf,
+    },
+    /// Print the configuration that these options, the environment and the file make
+    PrintConfig(Given),
+    /// Ask the admin listener whether sessions can be opened; exits 0 if so
+    Healthcheck(Given),
+    /// Tokens that clients show
+    #[command(subcommand)]
+    Token(TokenTask),
+}
+
+/// What can be done about tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenTask {
+    /// Make a token, print it once, and add it to a file of tokens
+    New {
+        /// Who it is for; several tokens may have one name
+        name: String,
+        /// The file of --bearer-tokens; made if it is not there
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+/// The options of serving.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Flags {
+    /// Read options from this file; what the command line and the environment say wins
+    #[arg(long, env = "MCP_GATEWAY_CONFIG", value_name = "FILE", help_heading = "Configuration")]
+    pub(super) config: Option<PathBuf>,
+    /// Serve the stdio servers of this file: the mcpServers of Claude Desktop or Cursor, the servers of VS Code
+    #[arg(long, env = "MCP_GATEWAY_MCP_JSON", value_name = "FILE", help_heading = "Configuration")]
+    pub(super) mcp_json: Option<PathBuf>,
+
     /// The stdio server, split into words as a shell would; no shell runs
     #[arg(long, env = "MCP_GATEWAY_CMD", value_name = "COMMAND LINE", help_heading = "Server")]
     pub(super) cmd: Option<String>,
@@ -59,6 +110,9 @@ pub struct Flags {
     /// Where to serve: IP:PORT or unix:PATH; port 0 picks one
     #[arg(long, env = "MCP_GATEWAY_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080", help_heading = "Serving")]
     pub(super) listen: String,
+    /// Mode of a unix socket, in octal
+    #[arg(long, env = "MCP_GATEWAY_SOCKET_MODE", value_name = "MODE", value_parser = mode, default_value = "600", help_heading = "Serving")]
+    pub(super) socket_mode: u32,
     /// Path of the MCP endpoint
     #[arg(long, env = "MCP_GATEWAY_ENDPOINT", value_name = "PATH", default_value = "/mcp", help_heading = "Serving")]
     pub(super) endpoint: String,
@@ -83,10 +137,28 @@ pub struct Flags {
     /// How long calls in flight may take once the gateway is asked to stop
     #[arg(long, env = "MCP_GATEWAY_DRAIN", value_name = "D", value_parser = duration, default_value = "30s", help_heading = "Serving")]
     pub(super) drain: Duration,
+    /// Begin session ids with this name, for proxies that route by it (a to z and 0 to 9, 16 at most)
+    #[arg(long, env = "MCP_GATEWAY_REPLICA", value_name = "NAME", help_heading = "Serving")]
+    pub(super) replica: Option<String>,
     /// Stop when the process that started the gateway is gone
     #[arg(long, env = "MCP_GATEWAY_EXIT_WITH_PARENT", help_heading = "Serving")]
     pub(super) exit_with_parent: bool,
 
+    /// Serve TLS with the certificates of this file (PEM, the server's own first)
+    #[arg(long, env = "MCP_GATEWAY_TLS_CERT", value_name = "FILE", help_heading = "Access")]
+    pub(super) tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert (PEM)
+    #[arg(long, env = "MCP_GATEWAY_TLS_KEY", value_name = "FILE", help_heading = "Access")]
+    pub(super) tls_key: Option<PathBuf>,
+    /// Serve clients that have a certificate of these authorities (PEM)
+    #[arg(long, env = "MCP_GATEWAY_CLIENT_CA", value_name = "FILE", help_heading = "Access")]
+    pub(super) client_ca: Option<PathBuf>,
+    /// Serve clients that show a token of this file, which `token new` makes
+    #[arg(long, env = "MCP_GATEWAY_BEARER_TOKENS", value_name = "FILE", help_heading = "Access")]
+    pub(super) bearer_tokens: Option<PathBuf>,
+    /// Take tokens over clear text from beyond this machine
+    #[arg(long, env = "MCP_GATEWAY_INSECURE_CLEARTEXT_TOKENS", help_heading = "Access")]
+    pub(super) insecure_cleartext_tokens: bool,
     /// Serve requests for this host name (NAME or NAME:PORT); '*' allows any
     #[arg(long, env = "MCP_GATEWAY_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',', help_heading = "Access")]
     pub(super) allowed_host: Vec<String>,
@@ -106,6 +178,15 @@ pub struct Flags {
     /// Sessions at a time
     #[arg(long, env = "MCP_GATEWAY_MAX_SESSIONS", value_name = "N", default_value = "64", help_heading = "Bounds")]
     pub(super) max_sessions: usize,
+    /// Sessions of one principal at a time; no bound of its own unless given
+    #[arg(long, env = "MCP_GATEWAY_MAX_PRINCIPAL_SESSIONS", value_name = "N", help_heading = "Bounds")]
+    pub(super) max_principal_sessions: Option<usize>,
+    /// Calls of one principal in flight; no bound of its own unless given
+    #[arg(long, env = "MCP_GATEWAY_MAX_PRINCIPAL_CALLS", value_name = "N", help_heading = "Bounds")]
+    pub(super) max_principal_calls: Option<usize>,
+    /// Calls of one principal a second, as many of them at once; no bound unless given
+    #[arg(long, env = "MCP_GATEWAY_MAX_PRINCIPAL_RATE", value_name = "N", help_heading = "Bounds")]
+    pub(super) max_principal_rate: Option<u32>,
     /// What becomes of a new session beyond --max-sessions: it is refused, or takes the place of the one idle for longest
     #[arg(long, env = "MCP_GATEWAY_AT_SESSION_CAP", value_enum, default_value = "refuse", help_heading = "Bounds")]
     pub(super) at_session_cap: AtSessionCap,
@@ -164,6 +245,9 @@ pub struct Flags {
     #[arg(long, env = "MCP_GATEWAY_QUESTION_TIMEOUT", value_name = "D", value_parser = duration, default_value = "10m", help_heading = "Bounds")]
     pub(super) question_timeout: Duration,
 
+    /// Log a line for each call: who, what, how it ended, how long, how large
+    #[arg(long, env = "MCP_GATEWAY_ACCESS_LOG", help_heading = "Logging")]
+    pub(super) access_log: bool,
     /// Shape of the log on stderr
     #[arg(long, env = "MCP_GATEWAY_LOG_FORMAT", value_enum, default_value = "text", help_heading = "Logging")]
     pub(super) log_format: LogFormat,

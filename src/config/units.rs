@@ -32,6 +32,12 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
     if (1 << 10..=1 << 30).contains(&bytes) { Ok(bytes) } else { Err(format!("{text:?} is not between 1KiB and 1GiB")) }
 }
 
+/// The mode of a file, in octal: `600`, `0660`.
+pub(crate) fn mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && text.len() <= 4 && !text.starts_with('+'));
+    mode.ok_or_else(|| format!("{text:?} is not a mode; write 600 or 660"))
+}
+
 fn split(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
@@ -48,6 +54,10 @@ mod tests {
         assert_eq!(size("4096"), Ok(4096));
         for text in ["", "5", "m", "-5m", "5 m", "99999999999999999999s", "18446744073709551615h"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+        assert_eq!((mode("600"), mode("0660")), (Ok(0o600), Ok(0o660)));
+        for text in ["", "9", "1000", "00600", "+60", "rw"] {
+            assert!(mode(text).is_err(), "{text}");
         }
         for text in ["", "12", "1TB", "2GiB", "x"] {
             assert!(size(text).is_err(), "{text}");

@@ -106,5 +106,5 @@ pub(super) fn sealer() -> Sealer {
     Sealer { seal: Arc::clone(&SEAL), context: "default", slot: 4, principal: Principal::Anonymous.tag() }
 }
 
-pub(super) static SEAL: LazyLock<Arc<Seal>> = LazyLock::new(|| Arc::new(Seal::random().expect("random bytes")));
+pub(super) static SEAL: LazyLock<Arc<Seal>> = LazyLock::new(|| Arc::new(Seal::random(None).expect("random bytes")));
 static METRICS: LazyLock<Arc<Metrics>> = LazyLock::new(|| Arc::new(Metrics::new()));

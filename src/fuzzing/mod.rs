@@ -4,6 +4,7 @@
 mod accept;
 mod bridges;
 mod child;
+mod config;
 mod envelope;
 mod input;
 mod json;
@@ -21,9 +22,11 @@ mod session;
 mod spelling;
 mod splice;
 mod sse;
+mod tokens;
 mod tools;
 
 pub use self::accept::accept;
+pub use self::config::config;
 pub use self::envelope::{envelope, reads};
 pub use self::legacy_on_legacy::legacy_on_legacy;
 pub use self::legacy_on_modern::legacy_on_modern;
@@ -36,4 +39,5 @@ pub use self::session::session;
 pub use self::spelling::canonical;
 pub use self::splice::splice;
 pub use self::sse::{event_id, sse};
+pub use self::tokens::{Lookup, tokens};
 pub use self::tools::tool_headers;

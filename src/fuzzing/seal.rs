@@ -57,7 +57,7 @@ fn ticket(context: &[u8], plain: &[u8], rest: &[u8]) {
     assert_eq!(Ticket::open(&OURS, context, &longer.seal(&OURS, context)), Some(longer));
 }
 
-static OURS: LazyLock<Seal> = LazyLock::new(|| Seal::random().expect("random bytes"));
-static OTHER: LazyLock<Seal> = LazyLock::new(|| Seal::random().expect("random bytes"));
+static OURS: LazyLock<Seal> = LazyLock::new(|| Seal::random(None).expect("random bytes"));
+static OTHER: LazyLock<Seal> = LazyLock::new(|| Seal::random(None).expect("random bytes"));
 /// Seals nothing: a fuzzer finds the texts that `OURS` has sealed in the memory of its process.
-static UNUSED: LazyLock<Seal> = LazyLock::new(|| Seal::random().expect("random bytes"));
+static UNUSED: LazyLock<Seal> = LazyLock::new(|| Seal::random(None).expect("random bytes"));

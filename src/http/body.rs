@@ -10,11 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use super::access_log::Line;
 use super::old_sse::Stream;
 use super::wire::{Busy, Wire};
 use crate::link::reader::Reader;
 use crate::metrics::ActiveGuard;
 use crate::protocol::sse::{self, EventId};
+use crate::quota::InFlight;
 
 /// A quiet stream says something this often.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -28,6 +30,15 @@ pub(crate) struct Body {
     rest: Bytes,
     /// Keeps the connection from being taken for idle.
     busy: Option<Busy>,
+    /// What is to be done when it has been sent, where anything is.
+    behind: Option<Box<Behind>>,
+}
+
+/// What lasts as long as a body.
+#[derive(Default)]
+struct Behind {
+    line: Option<Box<Line>>,
+    _in_flight: Option<InFlight>,
 }
 
 enum Kind {
@@ -42,16 +53,28 @@ impl Body {
     }
 
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
-        Body { kind: Kind::Full(bytes.into()), rest: Bytes::new(), busy: None }
+        Body { kind: Kind::Full(bytes.into()), rest: Bytes::new(), busy: None, behind: None }
     }
 
     pub(crate) fn events(events: Events) -> Self {
-        Body { kind: Kind::Events(Box::new(events)), rest: Bytes::new(), busy: None }
+        Body { kind: Kind::Events(Box::new(events)), rest: Bytes::new(), busy: None, behind: None }
     }
 
     /// A stream of the transport of 2024-11-05.
     pub(super) fn old_stream(stream: Stream) -> Self {
-        Body { kind: Kind::OldStream(Box::new(stream)), rest: Bytes::new(), busy: None }
+        Body { kind: Kind::OldStream(Box::new(stream)), rest: Bytes::new(), busy: None, behind: None }
+    }
+
+    /// A line is logged when it has been sent.
+    pub(super) fn logged(mut self, line: Box<Line>) -> Self {
+        self.behind.get_or_insert_default().line = Some(line);
+        self
+    }
+
+    /// A call is in flight until it has been sent.
+    pub(super) fn counted(mut self, in_flight: InFlight) -> Self {
+        self.behind.get_or_insert_default()._in_flight = Some(in_flight);
+        self
     }
 
     /// For as long as the body is being sent, its connection is busy.
@@ -204,6 +227,9 @@ impl http_body::Body for Body {
         // HTTP/2 takes what it is given, whatever the client's window: it gets no more than it may hold.
         if bytes.len() > PIECE && body.busy.as_ref().is_some_and(Busy::is_h2) {
             body.rest = bytes.split_off(PIECE);
+        }
+        if let Some(line) = body.behind.as_mut().and_then(|behind| behind.line.as_mut()) {
+            line.sent(bytes.len());
         }
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }

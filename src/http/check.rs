@@ -1,32 +1,30 @@
-//! Every rule about a request, once, in one order: what comes out is a [`Call`] or a refusal. Nothing below reads a header
-//! again.
+//! Every rule about a request whose head is good, once, in one order: what comes out is a [`Call`] or a refusal. Nothing below
+//! reads a header again.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, TRANSFER_ENCODING};
 use http::{HeaderMap, Method as Verb, Request};
 use hyper::body::Incoming;
 
 use super::Http;
+use super::entrance::Caller;
 use super::envelope;
+use super::head::Place;
 use super::modern::Modern;
 use super::old_sse::{Door, Doors};
 use super::refusal::{Refusal, Refused};
-use super::seen::Seen;
 use super::upload;
 use super::wire::Wire;
 use crate::config::Response;
 use crate::principal::Principal;
-use crate::protocol::headers::{self, Accepts, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
+use crate::protocol::headers::{self, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Method, Unreadable};
 use crate::protocol::meta::Ask;
 use crate::protocol::revision::Revision;
 use crate::protocol::sse::EventId;
 use crate::session::{Session, SessionId};
 
-/// Longest request target.
-const MAX_URI: usize = 8192;
 /// Longest session id that is looked at.
 const MAX_SESSION_ID: usize = 128;
 
@@ -70,122 +68,53 @@ pub(crate) enum Call {
     Preflight,
 }
 
-/// What a path is for.
-enum Place {
-    Endpoint,
-    OldStream(Arc<Doors>),
-    OldMessages(Arc<Doors>),
-}
-
-fn place(http: &Http, path: &str) -> Result<Place, Refusal> {
-    if path == http.endpoint {
-        return Ok(Place::Endpoint);
-    }
-    match &http.doors {
-        Some(doors) if path == doors.stream => Ok(Place::OldStream(Arc::clone(doors))),
-        Some(doors) if path == doors.messages => Ok(Place::OldMessages(Arc::clone(doors))),
-        _ => Err(Refusal::NoSuchPath),
-    }
-}
-
-/// What must hold before a body is read: size, authority, origin, method, accepted and sent types.
-fn head<B>(http: &Http, request: &Request<B>) -> Result<Place, Refusal> {
-    let fields = request.headers();
-    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > MAX_URI) {
-        return Err(Refusal::UriTooLong);
-    }
-    let seen = Seen::of(fields);
-    if seen.size > http.server.limits.max_headers {
-        return Err(Refusal::HeadersTooLarge);
-    }
-    if seen.has_coding {
-        let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
-        let only = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-        if !only || codings.next().is_some() {
-            return Err(Refusal::BadFraming);
-        }
-    }
-    if !http.access.is_plainly_here(request.uri(), seen.host.only()) {
-        http.access.check_host(request.uri(), fields)?;
-    }
-    if seen.has_origin {
-        http.access.check_origin(fields)?;
-    }
-    let place = place(http, request.uri().path())?;
-    match (&place, request.method()) {
-        (Place::Endpoint, _) => endpoint_head(http, request, &seen)?,
-        (_, &Verb::OPTIONS) if seen.has_origin => {}
-        (Place::OldStream(_), &Verb::GET) => {
-            if fields.contains_key(http::header::ACCEPT) && !headers::accepts(fields).event_stream {
-                return Err(Refusal::NotAcceptable("Client must accept text/event-stream"));
+impl Call {
+    /// The id of what is asked, if something is: what counts as a call. The inner `None`: of more than one, or of none that has one.
+    pub(super) fn asked(&self) -> Option<Option<&[u8]>> {
+        let id = |posted: &Posted| posted.envelope.id;
+        match self {
+            Call::Open(posted) | Call::Ask(_, posted) => Some(id(posted).map(|id| id.of(&posted.text))),
+            // A subscription stands for as long as its client wants.
+            Call::Modern(modern) if modern.ask == Ask::Listen => None,
+            Call::Modern(modern) => Some(id(&modern.posted).map(|id| id.of(&modern.posted.text))),
+            Call::Once(..) => Some(None),
+            Call::Batch(_, items) | Call::OldMessages(_, items, _) => {
+                items.iter().any(|(_, envelope)| envelope.kind == Kind::Request).then_some(None)
             }
+            Call::Tell(..) | Call::Listen(_) | Call::Resume(..) | Call::Delete(_) => None,
+            Call::Ignore | Call::OldStream(_) | Call::Preflight => None,
         }
-        (Place::OldStream(_), _) => return Err(Refusal::OnlyMethod("GET")),
-        (Place::OldMessages(_), &Verb::POST) => is_plain_json(fields, &seen)?,
-        (Place::OldMessages(_), _) => return Err(Refusal::OnlyMethod("POST")),
-    }
-    Ok(place)
-}
-
-fn is_plain_json(fields: &HeaderMap, seen: &Seen<'_>) -> Result<(), Refusal> {
-    if !seen.content_type.is(headers::JSON) && !headers::is_json(fields) {
-        return Err(Refusal::NotJson);
-    }
-    if seen.has_encoding
-        && fields.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
-        return Err(Refusal::Encoded);
-    }
-    Ok(())
-}
-
-/// The same for the endpoint itself.
-fn endpoint_head<B>(http: &Http, request: &Request<B>, seen: &Seen<'_>) -> Result<(), Refusal> {
-    let fields = request.headers();
-    let accepts = if seen.accept.is(headers::USUAL) { Accepts::BOTH } else { headers::accepts(fields) };
-    match *request.method() {
-        // 2026-07-28, Streamable HTTP, Earlier Streamable HTTP Revisions.
-        Verb::GET | Verb::DELETE if http.is_stateless || envelope::is_modern(fields) => Err(Refusal::PostOnly),
-        Verb::POST => {
-            if http.response == Response::Json && !accepts.json {
-                return Err(Refusal::NotAcceptable("Client must accept application/json"));
-            }
-            // 2025-11-25, Sending Messages to the Server, 2.
-            if http.response != Response::Json && !(accepts.json && accepts.event_stream) {
-                return Err(Refusal::NotAcceptable("Client must accept both application/json and text/event-stream"));
-            }
-            is_plain_json(fields, seen)
-        }
-        Verb::GET if !accepts.event_stream => Err(Refusal::NotAcceptable("Client must accept text/event-stream")),
-        Verb::GET | Verb::DELETE => Ok(()),
-        Verb::OPTIONS if seen.has_origin => Ok(()),
-        _ if http.is_stateless || envelope::is_modern(fields) => Err(Refusal::PostOnly),
-        _ => Err(Refusal::MethodNotAllowed),
     }
 }
 
 /// Reads one request.
-pub(crate) async fn read(http: &Http, request: &mut Request<Incoming>, wire: &Arc<Wire>) -> Result<Call, Refused> {
-    let place = head(http, request)?;
+pub(super) async fn read(
+    http: &Http,
+    place: &Place,
+    caller: &Caller,
+    request: &mut Request<Incoming>,
+    wire: &Arc<Wire>,
+) -> Result<Call, Refused> {
+    let principal = &caller.principal;
     if request.method() == Verb::POST {
         let text = upload::whole(request, http.server.limits.max_body, wire).await?;
         return match place {
-            Place::OldMessages(doors) => old_messages(&doors, request.uri().query(), request.headers(), &text),
-            Place::Endpoint | Place::OldStream(_) => post(http, request.headers_mut(), text),
+            Place::OldMessages(doors) => old_messages(http, doors, principal, request.uri().query(), request.headers(), &text),
+            Place::Endpoint | Place::OldStream(_) => post(http, principal, request.headers_mut(), text),
         };
     }
     let fields = request.headers();
     match (request.method(), place) {
-        (&Verb::GET, Place::OldStream(doors)) => Ok(Call::OldStream(doors)),
+        (&Verb::GET, Place::OldStream(doors)) => Ok(Call::OldStream(Arc::clone(doors))),
         (&Verb::GET, _) => {
-            let session = session(http, fields)?;
+            let session = session(http, principal, fields)?;
             revision(fields)?;
             let Some(id) = fields.get(LAST_EVENT_ID) else { return Ok(Call::Listen(session)) };
             let id = id.to_str().ok().and_then(EventId::parse).filter(|id| session.knows(*id));
             Ok(Call::Resume(session, id.ok_or(Refusal::BadEventId)?))
         }
         (&Verb::DELETE, _) => {
-            let session = session(http, fields)?;
+            let session = session(http, principal, fields)?;
             revision(fields)?;
             Ok(Call::Delete(session))
         }
@@ -194,9 +123,9 @@ pub(crate) async fn read(http: &Http, request: &mut Request<Incoming>, wire: &Ar
 }
 
 /// Which call a message is: an opening, or a message of a session.
-fn post(http: &Http, fields: &mut HeaderMap, text: Bytes) -> Result<Call, Refused> {
+fn post(http: &Http, principal: &Principal, fields: &mut HeaderMap, text: Bytes) -> Result<Call, Refused> {
     if text.trim_ascii_start().first() == Some(&b'[') {
-        return batch(http, fields, &text);
+        return batch(http, principal, fields, &text);
     }
     let envelope = jsonrpc::read(&text).map_err(|fault| {
         let id = match fault {
@@ -217,7 +146,9 @@ fn post(http: &Http, fields: &mut HeaderMap, text: Bytes) -> Result<Call, Refuse
     if http.is_stateless {
         return stateless(fields, &text, envelope).map_err(|refusal| about(refusal, &text));
     }
-    let session = match (session(http, fields), envelope.kind) {
+    let session = match (session(http, principal, fields), envelope.kind) {
+        // Its server has been replaced: the client begins anew.
+        (Ok(session), Kind::Request) if session.is_retired() => return Err(about(Refusal::NoSuchSession, &text)),
         (Ok(session), _) => session,
         (Err(Refusal::NoSessionId), Kind::Request) if envelope.method == Method::Initialize => {
             return Ok(Call::Open(Posted { envelope, text }));
@@ -242,7 +173,7 @@ fn post(http: &Http, fields: &mut HeaderMap, text: Bytes) -> Result<Call, Refuse
 }
 
 /// 2025-03-26, Basic, Batching, and Transports, Sending Messages to the Server: in no other revision.
-fn batch(http: &Http, fields: &HeaderMap, text: &Bytes) -> Result<Call, Refused> {
+fn batch(http: &Http, principal: &Principal, fields: &HeaderMap, text: &Bytes) -> Result<Call, Refused> {
     let bad = |text| Err(Refusal::Misplaced(text).into());
     let messages = jsonrpc::batch(text).map_err(Refusal::Unreadable)?;
     if envelope::is_modern(fields) {
@@ -251,8 +182,9 @@ fn batch(http: &Http, fields: &HeaderMap, text: &Bytes) -> Result<Call, Refused>
     let (session, spoken) = if http.is_stateless {
         (None, Some(told_revision(fields)?))
     } else {
-        let session = match session(http, fields) {
+        let session = match session(http, principal, fields) {
             Err(Refusal::NoSessionId) => return bad(NO_BATCHES),
+            Ok(session) if session.is_retired() => return Err(Refusal::NoSuchSession.into()),
             session => session?,
         };
         revision(fields)?;
@@ -311,7 +243,14 @@ fn told_revision(fields: &HeaderMap) -> Result<Revision, Refusal> {
 }
 
 /// What a client of the transport of 2024-11-05 sent.
-fn old_messages(doors: &Doors, query: Option<&str>, fields: &HeaderMap, text: &Bytes) -> Result<Call, Refused> {
+fn old_messages(
+    http: &Http,
+    doors: &Doors,
+    principal: &Principal,
+    query: Option<&str>,
+    fields: &HeaderMap,
+    text: &Bytes,
+) -> Result<Call, Refused> {
     let is_batch = text.trim_ascii_start().first() == Some(&b'[');
     let texts = if is_batch { jsonrpc::batch(text).map_err(Refusal::Unreadable)? } else { vec![&text[..]] };
     if texts.len() > MAX_BATCH {
@@ -330,7 +269,8 @@ fn old_messages(doors: &Doors, query: Option<&str>, fields: &HeaderMap, text: &B
         items.push((text.slice_ref(one), envelope));
     }
     revision(fields)?;
-    Ok(Call::OldMessages(doors.find(query, &Principal::Anonymous)?, items, is_batch))
+    let door = doors.find(query, http.server.replica.as_deref(), principal)?;
+    Ok(Call::OldMessages(door, items, is_batch))
 }
 
 /// A message of a modern client.
@@ -352,14 +292,14 @@ fn modern(http: &Http, fields: &mut HeaderMap, text: &Bytes, envelope: Envelope)
 }
 
 /// The session that is named. Ended, unknown and foreign ones are one case.
-fn session(http: &Http, fields: &HeaderMap) -> Result<Arc<Session>, Refusal> {
+fn session(http: &Http, principal: &Principal, fields: &HeaderMap) -> Result<Arc<Session>, Refusal> {
     let mut lines = fields.get_all(SESSION_ID).iter();
     let line = lines.next().filter(|line| !line.is_empty()).ok_or(Refusal::NoSessionId)?;
     if line.len() > MAX_SESSION_ID || lines.next().is_some() {
         return Err(Refusal::NoSuchSession);
     }
-    let id = SessionId::parse(line.as_bytes()).ok_or(Refusal::NoSuchSession)?;
-    http.server.registry.find(id, &Principal::Anonymous).ok_or(Refusal::NoSuchSession)
+    let id = SessionId::read(line.as_bytes(), http.server.replica.as_deref()).ok_or(Refusal::NoSuchSession)?;
+    http.session(id, principal).ok_or(Refusal::NoSuchSession)
 }
 
 /// What nearly every client says: the `MCP-Protocol-Version` field is there once, and names a legacy revision.

@@ -15,13 +15,15 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Site;
 use super::body::Body;
-use super::listener::Socket;
+use super::handshake::{self, Shaken, Shaking};
+use super::socket::{Socket, Stream};
 use super::wire::{Alarm, Busy, Order, Speaks, Ticker, Wire};
 use crate::metrics::{ActiveGuard, Metrics};
+use crate::tls::Handshakes;
 use crate::workers::Seat;
 
-/// How long a client may take to say which HTTP it speaks, and to send a request's head; also how long an HTTP/1.1
-/// connection may be idle.
+/// How long a client may take for the handshake of TLS, to say which HTTP it speaks, and to send a request's head; also how
+/// long an HTTP/1.1 connection may be idle.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// The same for the first request on an HTTP/2 connection: with [`LEAVE`], within the ten seconds.
 const H2_FIRST: Duration = Duration::from_secs(8);
@@ -46,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) bounds: Bounds,
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Where TCP connections begin with TLS. A unix socket never does: it does not leave the machine.
+    pub(crate) handshakes: Option<Arc<Handshakes>>,
 }
 
 /// What is free again when a connection ends.
@@ -64,6 +68,8 @@ pub(crate) struct Serving {
 
 #[allow(clippy::large_enum_variant)] // nearly every connection is HTTP/1.1
 enum Stage {
+    /// TLS comes first.
+    Handshake(Shaking),
     /// Its first bytes are not there, or do not say enough.
     Greeting(Option<Socket>),
     /// With what wakes it.
@@ -73,10 +79,23 @@ enum Stage {
 }
 
 impl Serving {
-    pub(crate) fn new(mut socket: Socket, shared: Arc<Shared>, place: Kept) -> Serving {
+    pub(crate) fn new(socket: Socket, shared: Arc<Shared>, place: Kept) -> Serving {
         let wire = shared.ticker.wire(Speaks::Unknown);
-        socket.wire = Some(Arc::clone(&wire));
-        Serving { stage: Stage::Greeting(Some(socket)), wire, alarm: Alarm::default(), shared, leaves: false, _place: place }
+        let stage = match (&shared.handshakes, socket.stream) {
+            (Some(handshakes), Stream::Tcp(stream)) => {
+                wire.be(Speaks::Tls);
+                Stage::Handshake(Box::pin(handshake::shake(stream, Arc::clone(handshakes), Arc::clone(&shared.metrics))))
+            }
+            (_, stream) => Stage::Greeting(Some(Socket { stream, wire: Some(Arc::clone(&wire)) })),
+        };
+        Serving { stage, wire, alarm: Alarm::default(), shared, leaves: false, _place: place }
+    }
+
+    /// What the handshake agreed on is spoken; without an agreement, HTTP/1.1.
+    fn shaken(&self, shaken: Shaken) -> Stage {
+        self.wire.shaken(shaken.certificate);
+        let socket = Socket { stream: Stream::Tls(shaken.stream), wire: Some(Arc::clone(&self.wire)) };
+        if shaken.is_h2 { self.http2(socket) } else { self.http1(socket) }
     }
 
     fn http1(&self, socket: Socket) -> Stage {
@@ -100,6 +119,15 @@ impl Serving {
         Stage::Http2(Box::new(builder.serve_connection(TokioIo::new(socket), self.requests())))
     }
 
+    /// An idle client hears, under TLS, that it is cut off on purpose.
+    fn part(&mut self) {
+        if let Stage::Http1(connection, _) = std::mem::replace(&mut self.stage, Stage::Greeting(None))
+            && !self.wire.is_busy()
+        {
+            connection.into_parts().io.into_inner().part();
+        }
+    }
+
     fn requests(&self) -> Requests {
         Requests { shared: Arc::clone(&self.shared), wire: Arc::clone(&self.wire) }
     }
@@ -114,14 +142,19 @@ impl Future for Serving {
         serving.alarm.look(&serving.wire);
         let order = serving.wire.order();
         if order == Order::Cut {
+            serving.part();
             return Poll::Ready(());
         }
         let leaves_now = order == Order::Leave && !std::mem::replace(&mut serving.leaves, order == Order::Leave);
+        // Who has said nothing yet has nothing to finish.
+        if serving.leaves && matches!(serving.stage, Stage::Handshake(_) | Stage::Greeting(_)) {
+            return Poll::Ready(());
+        }
+        if let Stage::Handshake(shaking) = &mut serving.stage {
+            let Some(shaken) = ready!(shaking.as_mut().poll(cx)) else { return Poll::Ready(()) };
+            serving.stage = serving.shaken(shaken);
+        }
         if let Stage::Greeting(socket) = &mut serving.stage {
-            // Who has said nothing yet has nothing to finish.
-            if serving.leaves {
-                return Poll::Ready(());
-            }
             let Some(is_h2) = ready!(socket.as_ref().map_or(Poll::Ready(None), |socket| speaks_h2(socket, &serving.wire, cx)))
             else {
                 return Poll::Ready(());
@@ -131,7 +164,7 @@ impl Future for Serving {
             }
         }
         match &mut serving.stage {
-            Stage::Greeting(_) => Poll::Ready(()),
+            Stage::Handshake(_) | Stage::Greeting(_) => Poll::Ready(()),
             Stage::Http1(connection, waker) => {
                 let mut connection = Pin::new(connection);
                 if leaves_now {
@@ -181,6 +214,11 @@ pub(crate) fn look(metrics: &Metrics, wire: &Wire, since: Duration) {
         return;
     }
     match wire.speaks() {
+        Speaks::Tls => {
+            if since >= HEAD_PATIENCE && wire.tell(Order::Cut) {
+                metrics.timeout_counted("handshake");
+            }
+        }
         Speaks::Unknown | Speaks::Http1 => {
             if since >= HEAD_PATIENCE && wire.tell(Order::Cut) {
                 metrics.timeout_counted("head");

@@ -1,35 +1,35 @@
-//! Listening sockets and the accept loop. Out of descriptors it waits and goes on; over its bound it says so and closes.
+//! Listening sockets, bound here or inherited, and the accept loop. Out of descriptors it waits and goes on; over its bound
+//! it says so and closes.
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::net;
+use std::os::fd::OwnedFd;
 use std::os::unix;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::pin::Pin;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::fd::AsFd as _;
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use socket2::{Domain, SockAddr, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use super::connection::{Serving, Shared};
-use super::wire::Wire;
+use super::socket::{Socket, Stream};
 use crate::config::Listen;
 use crate::metrics::ActiveGuard;
+use crate::notify::Pulse;
 use crate::shutdown::{Phase, Shutdown};
 use crate::workers::{Place, Workers};
 
 /// A peer that acknowledges nothing for this long is gone.
 const PEER_TIMEOUT: Duration = Duration::from_secs(30);
-/// What is written from one buffer, even if it comes in several.
-const SMALL: usize = 1024;
+/// How many clients may wait to be accepted; the system may allow fewer.
+const BACKLOG: i32 = 1024;
 /// How long to wait before another try when the system has no descriptor left.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n\
@@ -39,7 +39,11 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicat
 pub(crate) struct Listener {
     socket: Bound,
     address: Listen,
+    _file: Option<SocketFile>,
 }
+
+/// The file of a unix socket; gone with it.
+struct SocketFile(PathBuf);
 
 enum Bound {
     Tcp(TcpListener),
@@ -52,26 +56,14 @@ enum Accepted {
     Unix(unix::net::UnixStream),
 }
 
-/// An accepted connection.
-pub(crate) struct Socket {
-    stream: Stream,
-    /// Is told of what is written.
-    pub(super) wire: Option<Arc<Wire>>,
-}
-
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
 impl Listener {
-    /// Binds. A socket file that nobody listens on any more is replaced.
-    pub(crate) async fn bind(listen: &Listen) -> io::Result<Listener> {
-        let (socket, address) = match listen {
+    /// Binds. A socket file gets that mode; one that nobody listens on any more is replaced.
+    pub(crate) async fn bind(listen: &Listen, mode: u32) -> io::Result<Listener> {
+        match listen {
             Listen::Tcp(address) => {
                 let listener = TcpListener::bind(address).await?;
                 let address = listener.local_addr()?;
-                (Bound::Tcp(listener), Listen::Tcp(address))
+                Ok(Listener { socket: Bound::Tcp(listener), address: Listen::Tcp(address), _file: None })
             }
             Listen::Unix(path) => {
                 let is_stale = fs::metadata(path).is_ok_and(|file| file.file_type().is_socket())
@@ -79,12 +71,39 @@ impl Listener {
                 if is_stale {
                     fs::remove_file(path)?;
                 }
-                let listener = UnixListener::bind(path)?;
-                fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-                (Bound::Unix(listener), Listen::Unix(path.clone()))
+                let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                socket.bind(&SockAddr::unix(path)?)?;
+                // From here on the file is ours to remove, whatever fails.
+                let file = SocketFile(path.clone());
+                // Nobody can connect before it listens, so nobody does with another mode.
+                fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+                socket.listen(BACKLOG)?;
+                socket.set_nonblocking(true)?;
+                let socket = Bound::Unix(UnixListener::from_std(socket.into())?);
+                Ok(Listener { socket, address: listen.clone(), _file: Some(file) })
             }
+        }
+    }
+
+    /// One that another process bound: its file, if it has one, is not ours to remove.
+    pub(crate) fn inherited(socket: OwnedFd) -> io::Result<Listener> {
+        let socket = socket2::Socket::from(socket);
+        if socket.r#type()? != Type::STREAM {
+            return Err(io::Error::other("it is not for streams"));
+        }
+        socket.set_cloexec(true)?;
+        socket.set_nonblocking(true)?;
+        let name = socket.local_addr()?;
+        let (socket, address) = match (name.as_socket(), name.as_unix()) {
+            (Some(address), _) => (Bound::Tcp(TcpListener::from_std(socket.into())?), Listen::Tcp(address)),
+            (None, Some(address)) => {
+                // One with an abstract name has no path.
+                let path = address.as_pathname().unwrap_or(Path::new("@")).to_owned();
+                (Bound::Unix(UnixListener::from_std(socket.into())?), Listen::Unix(path))
+            }
+            (None, None) => return Err(io::Error::other("it is of neither TCP nor a unix socket")),
         };
-        Ok(Listener { socket, address })
+        Ok(Listener { socket, address, _file: None })
     }
 
     /// The address as bound: with the port that was picked.
@@ -125,11 +144,9 @@ impl Accepted {
     }
 }
 
-impl Drop for Listener {
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Listen::Unix(path) = &self.address {
-            let _ = fs::remove_file(path);
-        }
+        let _ = fs::remove_file(&self.0);
     }
 }
 
@@ -142,15 +159,21 @@ pub(crate) struct Accepting {
     pub(crate) until: Phase,
     /// Whose threads serve the connections; without, the loop's own does.
     pub(crate) workers: Option<Arc<Workers>>,
+    /// Where somebody watches whether the loop is stuck.
+    pub(crate) pulse: Option<Arc<Pulse>>,
 }
 
 /// Accepts connections until the gateway stops; then the socket is closed.
 pub(crate) async fn accept(listener: Listener, accepting: Accepting) {
     let mut warned: Option<Instant> = None;
     loop {
+        if let Some(pulse) = &accepting.pulse {
+            pulse.beat();
+        }
         let socket = tokio::select! {
             socket = listener.accept() => socket,
-            () = accepting.shutdown.reached(accepting.until) => return,
+            () = accepting.shutdown.reached(accepting.until) => break,
+            () = rest(accepting.pulse.as_deref()), if accepting.pulse.is_some() => continue,
         };
         match socket {
             Ok(socket) => spawn(socket, &accepting),
@@ -167,13 +190,25 @@ pub(crate) async fn accept(listener: Listener, accepting: Accepting) {
             }
         }
     }
+    if let Some(pulse) = &accepting.pulse {
+        pulse.end();
+    }
+}
+
+async fn rest(pulse: Option<&Pulse>) {
+    if let Some(pulse) = pulse {
+        pulse.rest().await;
+    }
 }
 
 fn spawn(socket: Accepted, accepting: &Accepting) {
     let Ok(permit) = Arc::clone(&accepting.connections).try_acquire_owned() else {
         accepting.shared.metrics.rejection_counted("too_many_connections");
         debug!("too many connections");
-        socket.say(FULL);
+        // Under TLS nothing can be said before the handshake, which costs more than the connection that there is no room for.
+        if accepting.shared.handshakes.is_none() {
+            socket.say(FULL);
+        }
         return;
     };
     let active = ActiveGuard::new(accepting.shared.metrics.connections_active.clone());
@@ -204,103 +239,54 @@ fn errno(error: &io::Error) -> (&'static str, bool) {
     }
 }
 
-impl Socket {
-    /// The bytes that have come, without taking them; waits for the first.
-    pub(super) fn poll_peek(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let mut look = |fd: rustix::fd::BorrowedFd<'_>| {
-                let (count, _) = rustix::net::recv(fd, &mut *into, RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
-                Ok(count)
-            };
-            let seen = match &self.stream {
-                Stream::Tcp(stream) => {
-                    ready!(stream.poll_read_ready(cx))?;
-                    stream.try_io(Interest::READABLE, || look(stream.as_fd()))
-                }
-                Stream::Unix(stream) => {
-                    ready!(stream.poll_read_ready(cx))?;
-                    stream.try_io(Interest::READABLE, || look(stream.as_fd()))
-                }
-            };
-            match seen {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                seen => return Poll::Ready(seen),
-            }
-        }
-    }
-
-    fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let (Poll::Ready(Ok(_)), Some(wire)) = (&outcome, &self.wire) {
-            wire.wrote();
-        }
-        outcome
-    }
-}
-
-/// Puts the buffers into one if they fit; says how much that is.
-fn gather(bufs: &[io::IoSlice<'_>], into: &mut [u8; SMALL]) -> Option<usize> {
-    let mut len = 0;
-    for buf in bufs {
-        into.get_mut(len..len + buf.len())?.copy_from_slice(buf);
-        len += buf.len();
-    }
-    Some(len)
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let socket = self.get_mut();
-        let outcome = match &mut socket.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-        };
-        socket.wrote(outcome)
-    }
-
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        // One small buffer costs the system less than a few.
-        let mut small = [0; SMALL];
-        if let Some(len) = gather(bufs, &mut small) {
-            return self.poll_write(cx, &small[..len]);
-        }
-        let socket = self.get_mut();
-        let outcome = match &mut socket.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        };
-        socket.wrote(outcome)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener as StdTcpListener;
+    use std::os::unix::net::UnixListener as StdUnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_file_has_the_mode_that_was_asked_for_and_goes_with_its_listener() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("socket");
+        let listen = Listen::Unix(path.clone());
+        for mode in [0o600, 0o660, 0o666] {
+            // What another gateway left is replaced.
+            drop(StdUnixListener::bind(&path).expect("bound"));
+            let listener = Listener::bind(&listen, mode).await.expect("bound");
+            assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o7777, mode);
+            let (came, accepted) = tokio::join!(UnixStream::connect(&path), listener.accept());
+            assert!(came.is_ok() && accepted.is_ok());
+            let second = Listener::bind(&listen, mode).await.err().map(|error| error.kind());
+            assert_eq!(second, Some(io::ErrorKind::AddrInUse));
+            drop(listener);
+            assert!(!path.exists());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_inherited_socket_is_served_and_its_file_is_left_alone() {
+        let bound = StdTcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = bound.local_addr().expect("an address");
+        let listener = Listener::inherited(bound.into()).expect("served");
+        assert_eq!(listener.address(), &Listen::Tcp(address));
+        let (came, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        assert!(came.is_ok() && accepted.is_ok());
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("socket");
+        let listener = Listener::inherited(StdUnixListener::bind(&path).expect("bound").into()).expect("served");
+        assert_eq!(listener.address(), &Listen::Unix(path.clone()));
+        let (came, accepted) = tokio::join!(UnixStream::connect(&path), listener.accept());
+        assert!(came.is_ok() && accepted.is_ok());
+        drop(listener);
+        assert!(path.exists());
+
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
+        assert!(Listener::inherited(datagrams.into()).is_err());
+    }
+
     #[test]
     fn the_reply_to_a_connection_too_many_has_the_length_it_says() {
         let text = std::str::from_utf8(super::FULL).expect("text");

@@ -50,7 +50,12 @@ enum Went {
 }
 
 /// Answers a modern request.
-pub(crate) async fn ask(http: &Http, modern: &Modern, wire: &Arc<Wire>) -> Result<HttpResponse<Body>, Refused> {
+pub(crate) async fn ask(
+    http: &Http,
+    principal: &Principal,
+    modern: &Modern,
+    wire: &Arc<Wire>,
+) -> Result<HttpResponse<Body>, Refused> {
     let text = &modern.posted.text;
     let id = modern.posted.envelope.id.unwrap_or_default();
     let about = |refusal: Refusal| refusal.about(Some(id.of(text)));
@@ -64,12 +69,12 @@ pub(crate) async fn ask(http: &Http, modern: &Modern, wire: &Arc<Wire>) -> Resul
     let cut = wire.cut();
     let answered = async {
         // A call that waits in a legacy child goes on there, whatever has become known of the server since.
-        let went = if era.is_modern && http.server.pool.is_parked(&Principal::Anonymous, &asked) {
-            to_parked(http, &asked, cut).await
+        let went = if era.is_modern && http.server.pool.is_parked(principal, &asked) {
+            to_parked(http, principal, &asked, cut).await
         } else if era.is_modern {
-            to_modern(http, &asked, &modern.fields, cut).await
+            to_modern(http, principal, &asked, &modern.fields, cut).await
         } else {
-            to_legacy(http, &asked, &modern.fields, cut).await
+            to_legacy(http, principal, &asked, &modern.fields, cut).await
         };
         match went? {
             Went::Taken(taken) => Ok(answered(http, &asked, taken, wire).await),
@@ -79,17 +84,29 @@ pub(crate) async fn ask(http: &Http, modern: &Modern, wire: &Arc<Wire>) -> Resul
     answered.instrument(span).await.map_err(about)
 }
 
-async fn to_modern(http: &Http, asked: &Asked<'_>, fields: &HeaderMap, cut: Option<Cut>) -> Result<Went, Refusal> {
+async fn to_modern(
+    http: &Http,
+    principal: &Principal,
+    asked: &Asked<'_>,
+    fields: &HeaderMap,
+    cut: Option<Cut>,
+) -> Result<Went, Refusal> {
     let pool = &http.server.pool;
-    if let Some(answer) = check_tool(http, asked, true, fields).await? {
+    if let Some(answer) = check_tool(http, principal, asked, true, fields).await? {
         return Ok(answer);
     }
-    let taken = pool.ask_modern(&Principal::Anonymous, asked, cut).await;
+    let taken = pool.ask_modern(principal, asked, cut).await;
     taken.map(Went::Taken).or_else(|why| not_taken(http, asked, why))
 }
 
-async fn to_legacy(http: &Http, asked: &Asked<'_>, fields: &HeaderMap, cut: Option<Cut>) -> Result<Went, Refusal> {
-    let (pool, principal) = (&http.server.pool, Principal::Anonymous);
+async fn to_legacy(
+    http: &Http,
+    principal: &Principal,
+    asked: &Asked<'_>,
+    fields: &HeaderMap,
+    cut: Option<Cut>,
+) -> Result<Went, Refusal> {
+    let pool = &http.server.pool;
     let capabilities = capabilities(asked);
     let went = match asked.ask {
         Ask::Discover => {
@@ -102,25 +119,25 @@ async fn to_legacy(http: &Http, asked: &Asked<'_>, fields: &HeaderMap, cut: Opti
                 BadFilter::Shape(text) => Refusal::InvalidParams(text.to_owned()),
                 BadFilter::NoTasks => Refusal::TasksNotDeclared,
             })?;
-            pool.listen(&principal, asked, capabilities, filter, cut).await.map(Went::Taken)
+            pool.listen(principal, asked, capabilities, filter, cut).await.map(Went::Taken)
         }
         _ => {
-            if let Some(answer) = check_tool(http, asked, false, fields).await? {
+            if let Some(answer) = check_tool(http, principal, asked, false, fields).await? {
                 return Ok(answer);
             }
             if asked.retried_state().is_some() {
-                return to_parked(http, asked, cut).await;
+                return to_parked(http, principal, asked, cut).await;
             }
-            pool.ask_legacy(&principal, asked, capabilities, cut).await.map(Went::Taken)
+            pool.ask_legacy(principal, asked, capabilities, cut).await.map(Went::Taken)
         }
     };
     went.or_else(|why| not_taken(http, asked, why))
 }
 
 /// A retry: to the call that was parked.
-async fn to_parked(http: &Http, asked: &Asked<'_>, cut: Option<Cut>) -> Result<Went, Refusal> {
+async fn to_parked(http: &Http, principal: &Principal, asked: &Asked<'_>, cut: Option<Cut>) -> Result<Went, Refusal> {
     let state = asked.retried_state().unwrap_or_default();
-    match http.server.pool.retry(&Principal::Anonymous, asked, capabilities(asked), state, cut).await {
+    match http.server.pool.retry(principal, asked, capabilities(asked), state, cut).await {
         Ok(Resumed::Taken(taken)) => Ok(Went::Taken(taken)),
         Ok(Resumed::Answer(answer)) => Ok(Went::Answer(answer)),
         Ok(Resumed::Declined) => Ok(Went::Answer(jsonrpc::error(Some(asked.id.1), INTERNAL_ERROR, "declined by the user", None))),
@@ -129,11 +146,17 @@ async fn to_parked(http: &Http, asked: &Asked<'_>, cut: Option<Cut>) -> Result<W
 }
 
 /// `Mcp-Param-*`, before any child sees the call. Where there is no child, that is the answer.
-async fn check_tool(http: &Http, asked: &Asked<'_>, is_modern: bool, fields: &HeaderMap) -> Result<Option<Went>, Refusal> {
+async fn check_tool(
+    http: &Http,
+    principal: &Principal,
+    asked: &Asked<'_>,
+    is_modern: bool,
+    fields: &HeaderMap,
+) -> Result<Option<Went>, Refusal> {
     if asked.ask != Ask::CallTool {
         return Ok(None);
     }
-    let checked = http.server.pool.check_tool_headers(&Principal::Anonymous, capabilities(asked), is_modern, asked, fields);
+    let checked = http.server.pool.check_tool_headers(principal, capabilities(asked), is_modern, asked, fields);
     match checked.await {
         Ok(Ok(())) => Ok(None),
         Ok(Err(mismatch)) => Err(Refusal::HeaderMismatch(mismatch)),

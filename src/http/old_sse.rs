@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::Http;
 use super::body::{Body, Clock, Events};
+use super::entrance::Caller;
 use super::post::{not_opened, refused};
 use super::refusal::{Refusal, Refused};
 use super::reply;
@@ -26,6 +27,7 @@ use crate::principal::Principal;
 use crate::protocol::jsonrpc::{Envelope, Kind, Method};
 use crate::protocol::revision::Revision;
 use crate::protocol::sse::StreamId;
+use crate::server::Owner;
 use crate::session::{Session, SessionId, Way};
 use crate::shutdown::{Phase, Shutdown};
 
@@ -71,9 +73,9 @@ impl Doors {
     }
 
     /// The stream that a message names: `sessionId` in the query of its URI.
-    pub(super) fn find(&self, query: Option<&str>, principal: &Principal) -> Result<Arc<Door>, Refusal> {
+    pub(super) fn find(&self, query: Option<&str>, replica: Option<&str>, principal: &Principal) -> Result<Arc<Door>, Refusal> {
         let id = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("sessionId="));
-        let id = SessionId::parse(id.ok_or(Refusal::NoSessionId)?.as_bytes()).ok_or(Refusal::NoSuchSession)?;
+        let id = SessionId::read(id.ok_or(Refusal::NoSessionId)?.as_bytes(), replica).ok_or(Refusal::NoSuchSession)?;
         let door = self.lock().get(&id).filter(|door| door.principal == *principal).cloned();
         door.ok_or(Refusal::NoSuchSession)
     }
@@ -116,14 +118,19 @@ impl Door {
 }
 
 /// 2024-11-05, Transports, HTTP with SSE: the stream begins with the URI for the client's messages.
-pub(super) fn listen(http: &Http, doors: &Arc<Doors>, cut: Option<Cut>) -> Result<HttpResponse<Body>, Refusal> {
+pub(super) fn listen(
+    http: &Http,
+    principal: &Principal,
+    doors: &Arc<Doors>,
+    cut: Option<Cut>,
+) -> Result<HttpResponse<Body>, Refusal> {
     if http.shutdown.is_draining() {
         return Err(Refusal::Draining);
     }
     let random = |error: getrandom::Error| Refusal::NotOpened(http.server.pool.correlated(&error.to_string()));
     let id = SessionId::random().map_err(random)?;
     let (events, told) = mpsc::channel(WAITING);
-    let door = Arc::new(Door { principal: Principal::Anonymous, state: Mutex::new(State::New), events });
+    let door = Arc::new(Door { principal: principal.clone(), state: Mutex::new(State::New), events });
     {
         let mut open = doors.lock();
         if open.len() >= doors.max {
@@ -131,7 +138,8 @@ pub(super) fn listen(http: &Http, doors: &Arc<Doors>, cut: Option<Cut>) -> Resul
         }
         open.insert(id, Arc::clone(&door));
     }
-    let first = format!("event: endpoint\ndata: {}?sessionId={id}\n\n", doors.messages);
+    let shown = id.shown(http.server.replica.as_deref());
+    let first = format!("event: endpoint\ndata: {}?sessionId={shown}\n\n", doors.messages);
     let shutdown = Arc::clone(&http.shutdown);
     let stream = Stream {
         id,
@@ -156,6 +164,7 @@ async fn stopping(shutdown: Arc<Shutdown>) {
 /// Messages of a client: taken, whatever comes of them; that goes to the stream.
 pub(super) async fn take(
     http: &Http,
+    caller: &Caller,
     door: &Arc<Door>,
     items: &[(Bytes, Envelope)],
     is_batch: bool,
@@ -166,7 +175,7 @@ pub(super) async fn take(
         && envelope.kind == Kind::Request
         && envelope.method == Method::Initialize
     {
-        open(http, door, text, envelope).await?;
+        open(http, caller, door, text, envelope).await?;
         return accepted;
     }
     let session = door.session().ok_or(Refusal::Misplaced("initialize comes first"))?;
@@ -177,6 +186,8 @@ pub(super) async fn take(
         let id = envelope.id.map(|id| id.of(text));
         if envelope.kind != Kind::Request {
             session.tell(text, envelope).map_err(|why| refused(http, why.into()))?;
+        } else if session.is_retired() {
+            session.say(Refusal::NoSuchSession.about(id).message().into());
         } else if http.shutdown.is_draining() {
             session.say(Refusal::Draining.about(id).message().into());
         } else {
@@ -188,7 +199,7 @@ pub(super) async fn take(
 }
 
 /// Opens the stream's session; what `initialize` is answered with goes to the stream.
-async fn open(http: &Http, door: &Arc<Door>, text: &Bytes, envelope: &Envelope) -> Result<(), Refused> {
+async fn open(http: &Http, caller: &Caller, door: &Arc<Door>, text: &Bytes, envelope: &Envelope) -> Result<(), Refused> {
     let id = envelope.id.map(|id| id.of(text));
     if !door.begins_opening() {
         return Err(Refusal::AlreadyInitialized.about(id));
@@ -197,7 +208,12 @@ async fn open(http: &Http, door: &Arc<Door>, text: &Bytes, envelope: &Envelope) 
     if http.shutdown.is_draining() {
         return Ok(door.say(Refusal::Draining.about(id).message())?);
     }
-    match http.server.open(text, envelope, Carries::Events, door.principal.clone()).await {
+    let held = match caller.opens_session() {
+        Ok(held) => held,
+        Err(refusal) => return Ok(door.say(refusal.about(id).message())?),
+    };
+    let owner = Owner { principal: door.principal.clone(), held };
+    match http.server.open(text, envelope, Carries::Events, owner).await {
         Ok((session, mut reader)) => {
             session.be_one_stream();
             while let Some(message) = reader.event().await {
@@ -306,13 +322,13 @@ mod tests {
     #[test]
     fn a_stream_takes_messages_of_its_own_principal_only() {
         let doors = Doors::new("/mcp", 1);
-        let (id, alice) = (SessionId::random().expect("random bytes"), Principal::Named("alice"));
+        let (id, alice) = (SessionId::random().expect("random bytes"), Principal::named("alice"));
         let (events, _told) = mpsc::channel(1);
         doors.lock().insert(id, Arc::new(Door { principal: alice.clone(), state: Mutex::new(State::New), events }));
         let query = format!("sessionId={id}");
-        assert!(doors.find(Some(&query), &alice).is_ok());
-        for other in [Principal::Named("bob"), Principal::Anonymous] {
-            assert!(doors.find(Some(&query), &other).is_err(), "{other:?}");
+        assert!(doors.find(Some(&query), None, &alice).is_ok());
+        for other in [Principal::named("bob"), Principal::Anonymous] {
+            assert!(doors.find(Some(&query), None, &other).is_err(), "{other:?}");
         }
     }
 }

@@ -10,6 +10,7 @@ use tracing::{Instrument as _, debug_span};
 use super::Http;
 use super::body::{Body, Events};
 use super::check::Posted;
+use super::entrance::Caller;
 use super::refusal::{self, Refusal, Refused};
 use super::reply;
 use super::wire::{Wire, within};
@@ -20,28 +21,29 @@ use crate::link::reader::Reader;
 use crate::link::route::Carries;
 use crate::link::stream::Cut;
 use crate::pool::{NotTaken, Pool};
-use crate::principal::Principal;
 use crate::protocol::jsonrpc::{self, Envelope, INTERNAL_ERROR, Kind};
 use crate::protocol::revision::Revision;
-use crate::server::NotOpened;
+use crate::server::{NotOpened, Owner};
 use crate::session::{Refuse, Session, Way};
 
 /// How long a quick answer is waited for before an event stream is begun.
 const JSON_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Opens a session. Its id goes out with the answer to `initialize`, never with an error.
-pub(crate) async fn open(http: &Http, posted: &Posted, wire: &Arc<Wire>) -> Result<HttpResponse<Body>, Refused> {
+pub(super) async fn open(http: &Http, caller: &Caller, posted: &Posted, wire: &Arc<Wire>) -> Result<HttpResponse<Body>, Refused> {
     let id = posted.envelope.id.map(|id| id.of(&posted.text));
     if http.shutdown.is_draining() {
         return Err(Refusal::Draining.about(id));
     }
     if http.is_stateless {
-        return match http.server.introduce(&posted.text, &posted.envelope, &Principal::Anonymous).await {
+        return match http.server.introduce(&posted.text, &posted.envelope, &caller.principal).await {
             Ok(result) => Ok(introduced(http, jsonrpc::result(id.unwrap_or_default(), &result))),
             Err(why) => Err(not_opened_refusal(why).about(id)),
         };
     }
-    match http.server.open(&posted.text, &posted.envelope, carries(http), Principal::Anonymous).await {
+    let held = caller.opens_session().map_err(|refusal| refusal.about(id))?;
+    let owner = Owner { principal: caller.principal.clone(), held };
+    match http.server.open(&posted.text, &posted.envelope, carries(http), owner).await {
         Ok((session, reader)) => answered(http, &session, reader, posted, wire).await,
         Err(NotOpened::Refused(answer)) => Ok(reply::json(answer, None)),
         Err(why) => Err(not_opened_refusal(why).about(id)),
@@ -56,8 +58,9 @@ fn introduced(http: &Http, answer: Vec<u8>) -> HttpResponse<Body> {
 }
 
 /// What a client without a session sent: served in one that ends with it.
-pub(crate) async fn once(
+pub(super) async fn once(
     http: &Http,
+    caller: &Caller,
     revision: Revision,
     items: &[(Bytes, Envelope)],
     is_batch: bool,
@@ -67,7 +70,7 @@ pub(crate) async fn once(
     if http.shutdown.is_draining() {
         return Err(Refusal::Draining.about(first));
     }
-    let session = http.server.once(revision, Principal::Anonymous).await;
+    let session = http.server.once(revision, caller.principal.clone()).await;
     let session = Arc::new(session.map_err(|why| not_opened_refusal(why).about(first))?);
     match items {
         [(text, envelope)] if !is_batch => {

@@ -3,17 +3,16 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use serde_json::json;
 
 use crate::link::NotPosted;
-use crate::pool::starter::{Shortage, Wait};
+use crate::pool::starter::Shortage;
 use crate::pool::{NoChild, NotTaken, Pool};
 use crate::protocol::jsonrpc::{
     self, HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, MISSING_CAPABILITY, PARSE_ERROR,
     UNSUPPORTED_VERSION, Unreadable,
 };
-use crate::protocol::meta::TASKS;
-use crate::protocol::revision::Revision;
+
+mod words;
 
 /// Why a request was turned away.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +26,12 @@ pub(crate) enum Refusal {
     BadAuthority(&'static str),
     HostNotAllowed(String),
     OriginNotAllowed(String),
+    /// Nobody was named, or nobody who may enter.
+    Unauthorized {
+        realm: &'static str,
+        is_wrong: bool,
+        takes_tokens: bool,
+    },
     NoSuchPath,
     MethodNotAllowed,
     NotAcceptable(&'static str),
@@ -67,6 +72,12 @@ pub(crate) enum Refusal {
     TooManyOwn,
     TooManyListens,
     TooManySessions,
+    /// The principal has its share of the sessions.
+    TooManyOwnSessions,
+    /// The principal has its share of the calls in flight.
+    TooManyOwnCalls,
+    /// The principal calls more often than it may; when it may again.
+    TooFast(Duration),
     /// No child is started now, and why.
     Short(Shortage),
     ChildBusy,
@@ -104,6 +115,8 @@ impl Refusal {
             Refusal::NoHost | Refusal::HostNotAllowed(_) => StatusCode::MISDIRECTED_REQUEST,
             // 2025-11-25, Transports, Security Warning, 1.
             Refusal::OriginNotAllowed(_) => StatusCode::FORBIDDEN,
+            // RFC 9110, 15.5.2.
+            Refusal::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             // 2025-11-25, Session Management, 3: an ended session answers 404, so the client starts anew.
             Refusal::NoSuchPath | Refusal::NoSuchSession | Refusal::NoSuchMethod => StatusCode::NOT_FOUND,
             Refusal::MethodNotAllowed | Refusal::PostOnly | Refusal::OnlyMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -127,7 +140,13 @@ impl Refusal {
             | Refusal::BadEventId
             | Refusal::EventIdExpired => StatusCode::BAD_REQUEST,
             Refusal::StreamTaken => StatusCode::CONFLICT,
-            Refusal::TooManyCalls | Refusal::TooManyLeases | Refusal::TooManyOwn => StatusCode::TOO_MANY_REQUESTS,
+            // RFC 6585, 4.
+            Refusal::TooManyCalls
+            | Refusal::TooManyLeases
+            | Refusal::TooManyOwn
+            | Refusal::TooManyOwnSessions
+            | Refusal::TooManyOwnCalls
+            | Refusal::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::TooManySessions
             | Refusal::TooManyListens
             | Refusal::Short(_)
@@ -151,6 +170,9 @@ impl Refusal {
             | Refusal::TooManyCalls
             | Refusal::TooManyLeases
             | Refusal::TooManyOwn
+            | Refusal::TooManyOwnSessions
+            | Refusal::TooManyOwnCalls
+            | Refusal::TooFast(_)
             | Refusal::TooManyListens
             | Refusal::ChildBusy
             | Refusal::NoBudget
@@ -170,6 +192,7 @@ impl Refusal {
             Refusal::NoHost => "no_host",
             Refusal::HostNotAllowed(_) => "host_not_allowed",
             Refusal::OriginNotAllowed(_) => "origin_not_allowed",
+            Refusal::Unauthorized { .. } => "unauthorized",
             Refusal::NoSuchPath => "no_such_path",
             Refusal::MethodNotAllowed | Refusal::OnlyMethod(_) => "method_not_allowed",
             Refusal::NotAcceptable(_) => "not_acceptable",
@@ -201,6 +224,9 @@ impl Refusal {
             Refusal::StreamTaken => "stream_taken",
             Refusal::TooManyCalls => "too_many_calls",
             Refusal::TooManySessions => "too_many_sessions",
+            Refusal::TooManyOwnSessions => "too_many_own_sessions",
+            Refusal::TooManyOwnCalls => "too_many_own_calls",
+            Refusal::TooFast(_) => "too_fast",
             Refusal::Short(Shortage::Children) => "too_many_children",
             Refusal::Short(Shortage::Memory) => "too_little_memory",
             Refusal::Short(Shortage::Budget) | Refusal::NoBudget => "no_budget",
@@ -211,86 +237,12 @@ impl Refusal {
         }
     }
 
-    fn text(&self) -> String {
-        match self {
-            Refusal::UriTooLong => "URI Too Long: at most 8192 bytes".to_owned(),
-            Refusal::HeadersTooLarge => "Header fields too large: see --max-headers, and at most 100 of them".to_owned(),
-            Refusal::BadAuthority(text) => format!("Bad Request: {text}"),
-            Refusal::BadFraming => "Bad Request: the only transfer coding is chunked".to_owned(),
-            Refusal::NoHost => "Misdirected Request: no Host header".to_owned(),
-            Refusal::HostNotAllowed(host) => {
-                format!(
-                    "Misdirected Request: host {host:?} is not served here; if it should be, start the gateway with --allowed-host {host}"
-                )
-            }
-            Refusal::OriginNotAllowed(origin) => {
-                format!(
-                    "Forbidden: origin {origin:?} is not allowed; if it should be, start the gateway with --allowed-origin {origin}"
-                )
-            }
-            Refusal::NoSuchPath => "Not Found: the MCP endpoint is elsewhere (--endpoint)".to_owned(),
-            Refusal::MethodNotAllowed | Refusal::OnlyMethod(_) => "Method Not Allowed".to_owned(),
-            Refusal::NotAcceptable(text) => format!("Not Acceptable: {text}"),
-            Refusal::NotJson => "Unsupported Media Type: Content-Type must be application/json".to_owned(),
-            Refusal::Encoded => "Unsupported Media Type: the body must not have a Content-Encoding".to_owned(),
-            Refusal::BodyTooLarge => "Content Too Large: the body is larger than --max-body".to_owned(),
-            Refusal::BodyTooSlow => "Request Timeout: the body took longer than 30 s".to_owned(),
-            Refusal::BodyCut => "Bad Request: the body ended early".to_owned(),
-            Refusal::Unreadable(Unreadable::NotUtf8) => "Parse error: the body is not UTF-8".to_owned(),
-            Refusal::Unreadable(Unreadable::NotJson(at)) => format!("Parse error: not JSON at byte {at}"),
-            Refusal::Unreadable(Unreadable::TooDeep) => "Invalid Request: nested deeper than 128 levels".to_owned(),
-            Refusal::Unreadable(Unreadable::Batch) => "Invalid Request: a batch cannot hold batches".to_owned(),
-            Refusal::Unreadable(Unreadable::Shape(text, _)) => format!("Invalid Request: {text}"),
-            Refusal::Misplaced(text) => format!("Invalid Request: {text}"),
-            Refusal::NoSessionId => "Bad Request: Missing session ID".to_owned(),
-            Refusal::NoSuchSession => "Session not found".to_owned(),
-            Refusal::UnsupportedRevision(given) => {
-                format!("Bad Request: Unsupported protocol version: {given}. Supported versions: {}", Revision::list())
-            }
-            Refusal::AlreadyInitialized => "Invalid Request: Server already initialized".to_owned(),
-            Refusal::HeaderMismatch(text) => text.clone(),
-            Refusal::InvalidParams(text) => format!("Invalid params: {text}"),
-            Refusal::UnsupportedModern(_) => "Unsupported protocol version".to_owned(),
-            Refusal::NoSuchMethod => "Method not found".to_owned(),
-            Refusal::PostOnly => "Method Not Allowed: there is POST only".to_owned(),
-            Refusal::AnswerPosted => "Invalid Request: answers are sent by retrying the request that was asked in".to_owned(),
-            Refusal::TasksNotDeclared => "the client did not declare the tasks extension".to_owned(),
-            Refusal::BadState => "Invalid params: requestState is not good for this request".to_owned(),
-            Refusal::BadAnswer(what) => format!("Invalid params: an entry of inputResponses {what}"),
-            Refusal::TooManyLeases => "Too many calls that the server may ask something in (--max-leases)".to_owned(),
-            Refusal::TooManyOwn => "Too many server processes for one client (--max-leases and --max-parked together)".to_owned(),
-            Refusal::TooManyListens => "Too many open subscriptions (--max-calls)".to_owned(),
-            Refusal::BadEventId => "Bad Request: Last-Event-ID was not given by this session".to_owned(),
-            Refusal::EventIdExpired => "Bad Request: the stream of this Last-Event-ID is no longer kept (--log-bytes)".to_owned(),
-            Refusal::StreamTaken => "Conflict: Only one SSE stream is allowed per session".to_owned(),
-            Refusal::TooManyCalls => "Too many calls in flight in this session (--max-calls)".to_owned(),
-            Refusal::TooManySessions => "Too many open sessions (--max-sessions)".to_owned(),
-            Refusal::Short(Shortage::Children) => "Too many server processes (--max-children)".to_owned(),
-            Refusal::Short(Shortage::Memory) => "Too little memory is left for another server process (--memory-gate)".to_owned(),
-            Refusal::Short(Shortage::BackingOff(wait)) => {
-                let Wait { failures, reason, .. } = wait;
-                let times = if *failures == 1 { "once".to_owned() } else { format!("{failures} times in a row") };
-                format!("The server failed to start, {times}, and is not tried again yet: {reason}")
-            }
-            Refusal::ChildBusy => "The server does not read its input: 1 MiB waits for it".to_owned(),
-            Refusal::NoBudget | Refusal::Short(Shortage::Budget) => {
-                "What the gateway keeps for clients and servers is at its bound (--log-bytes-total)".to_owned()
-            }
-            Refusal::Draining => "The gateway is stopping".to_owned(),
-            Refusal::NotOpened(correlation) => {
-                format!("The server could not be started; see the gateway's log for {correlation}")
-            }
-        }
-    }
-
-    /// What a program is told beside the text.
-    fn data(&self) -> Option<serde_json::Value> {
-        match self {
-            Refusal::UnsupportedModern(requested) => Some(json!({ "supported": Revision::MODERN, "requested": requested })),
-            Refusal::TasksNotDeclared => Some(json!({ "requiredCapabilities": { "extensions": { TASKS: {} } } })),
-            Refusal::BadState => Some(json!({ "reason": "invalid_request_state" })),
-            _ => None,
-        }
+    /// Whom the client is told to show itself to, and by what (RFC 9110, 11.6.1; RFC 6750, 3).
+    pub(super) fn challenge(&self) -> Option<String> {
+        let Refusal::Unauthorized { realm, is_wrong, takes_tokens } = self else { return None };
+        let scheme = if *takes_tokens { "Bearer" } else { "Certificate" };
+        let error = if *is_wrong { ", error=\"invalid_token\"" } else { "" };
+        Some(format!("{scheme} realm=\"{realm}\"{error}"))
     }
 
     /// In seconds; for bounds that others may leave soon.
@@ -299,11 +251,14 @@ impl Refusal {
             Refusal::TooManyCalls
             | Refusal::TooManyLeases
             | Refusal::TooManyOwn
+            | Refusal::TooManyOwnCalls
             | Refusal::ChildBusy
             | Refusal::NoBudget
             | Refusal::Short(Shortage::Budget) => Some(1),
+            Refusal::TooFast(wait) => Some(seconds(*wait)),
             Refusal::Short(Shortage::BackingOff(wait)) => Some(seconds(wait.again_in)),
             Refusal::TooManySessions
+            | Refusal::TooManyOwnSessions
             | Refusal::TooManyListens
             | Refusal::Short(_)
             | Refusal::Draining

@@ -1,7 +1,7 @@
 //! Responses: what a refusal, an outcome or a stream is as HTTP.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::body::Body;
@@ -15,6 +15,8 @@ pub(crate) fn refusal(refused: &Refused) -> Response<Body> {
     let refusal = &refused.refusal;
     let mut response = with_type(refusal.status(), JSON, Body::full(refused.message()));
     let headers = response.headers_mut();
+    // A browser that is sent here takes it for nothing but what it says it is.
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let allowed = match refusal {
         Refusal::MethodNotAllowed => Some("GET, POST, DELETE"),
         Refusal::PostOnly => Some("POST"),
@@ -26,6 +28,9 @@ pub(crate) fn refusal(refused: &Refused) -> Response<Body> {
     }
     if let Some(seconds) = refusal.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(challenge) = refusal.challenge().and_then(|challenge| HeaderValue::from_str(&challenge).ok()) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
     }
     if refusal.ends_connection() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

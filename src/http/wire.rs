@@ -1,19 +1,21 @@
 //! A connection as those see it who do not serve it: it can be cut, its requests are counted, and one coarse clock for all
 //! connections looks after their deadlines, so that no request costs a timer.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep};
 
+pub(super) use self::waits::{Alarm, within, within_about};
+use super::entrance::Pass;
 use super::hush;
 use crate::link::stream::{Connection, Cut};
 use crate::shutdown::{Phase, Shutdown};
+
+mod waits;
 
 /// How exact deadlines are: this much late at most, on a machine that has time.
 const TICK: Duration = Duration::from_millis(250);
@@ -47,6 +49,8 @@ impl Order {
 pub(super) enum Speaks {
     /// Nothing has been said yet.
     Unknown,
+    /// The handshake of TLS.
+    Tls,
     Http1,
     Http2,
     /// One stream of an HTTP/2 connection: it is woken, and nothing else.
@@ -58,6 +62,8 @@ pub(crate) struct Wire {
     ticker: Arc<Ticker>,
     speaks: AtomicU8,
     order: AtomicU8,
+    /// Whom its client's certificate names, once TLS has proved it.
+    certificate: OnceLock<Arc<str>>,
     /// It has asked for something.
     has_asked: AtomicBool,
     /// Requests that are not answered, and answers that are not sent.
@@ -71,6 +77,7 @@ pub(crate) struct Wire {
     /// The last alarm that rang.
     rang: AtomicU64,
     waker: Mutex<Option<Waker>>,
+    pub(super) pass: Pass,
 }
 
 /// The clock of all connections.
@@ -106,6 +113,7 @@ impl Ticker {
             ticker: Arc::clone(self),
             speaks: AtomicU8::new(speaks as u8),
             order: AtomicU8::new(Order::at(self.shutdown.phase()) as u8),
+            certificate: OnceLock::new(),
             has_asked: AtomicBool::new(false),
             busy: AtomicU32::new(0),
             moved: AtomicU64::new(self.now()),
@@ -113,6 +121,7 @@ impl Ticker {
             alarm_at: AtomicU64::new(NEVER),
             rang: AtomicU64::new(0),
             waker: Mutex::default(),
+            pass: Pass::default(),
         });
         wires.push(Arc::clone(&wire));
         wire
@@ -165,12 +174,31 @@ impl Ticker {
 
 impl Wire {
     pub(super) fn speaks(&self) -> Speaks {
-        const ALL: [Speaks; 4] = [Speaks::Unknown, Speaks::Http1, Speaks::Http2, Speaks::Stream];
-        ALL[usize::from(self.speaks.load(Ordering::Relaxed)) & 3]
+        match self.speaks.load(Ordering::Relaxed) {
+            1 => Speaks::Tls,
+            2 => Speaks::Http1,
+            3 => Speaks::Http2,
+            4 => Speaks::Stream,
+            _ => Speaks::Unknown,
+        }
     }
 
     pub(super) fn be(&self, speaks: Speaks) {
         self.speaks.store(speaks as u8, Ordering::Relaxed);
+    }
+
+    /// The handshake of TLS has ended; it may have proved whose connection this is.
+    pub(super) fn shaken(&self, certificate: Option<Arc<str>>) {
+        if let Some(certificate) = certificate {
+            // There is one handshake a connection.
+            let _ = self.certificate.set(certificate);
+        }
+        self.moved();
+    }
+
+    /// Whom the client's certificate names: `uri:…`, `email:…`, `dns:…` or `subject:…`.
+    pub(crate) fn certificate(&self) -> Option<&Arc<str>> {
+        self.certificate.get()
     }
 
     /// Whom a body wakes that waits for the clock: on HTTP/2 each stream is a task of its own.
@@ -303,94 +331,4 @@ impl Drop for Busy {
         self.0.busy.fetch_sub(1, Ordering::Relaxed);
         self.0.moved();
     }
-}
-
-/// Waits for something, but not longer than `patience`. On HTTP/1.1 a connection's waits share one timer.
-pub(super) fn within<T>(wire: &Wire, patience: Duration, future: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
-    wait(wire, patience, Wire::has_rung, future)
-}
-
-/// The same, as exact as the ticker; on HTTP/1.1 without any timer.
-pub(super) fn within_about<T>(
-    wire: &Wire,
-    patience: Duration,
-    future: impl Future<Output = T>,
-) -> impl Future<Output = Option<T>> {
-    wait(wire, patience, Wire::has_passed, future)
-}
-
-async fn wait<T>(
-    wire: &Wire,
-    patience: Duration,
-    is_over: impl Fn(&Wire, Duration, &mut Option<u64>) -> bool,
-    future: impl Future<Output = T>,
-) -> Option<T> {
-    let mut future = pin!(future);
-    if wire.speaks() != Speaks::Http1 {
-        return Box::pin(timeout(patience, future)).await.ok();
-    }
-    let mut deadline = None;
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending if is_over(wire, patience, &mut deadline) => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    })
-    .await
-}
-
-impl Wire {
-    /// Whether an alarm says that the time is up for who waits from now on, or has its deadline from before; else one is asked for.
-    fn has_rung(&self, patience: Duration, deadline: &mut Option<u64>) -> bool {
-        let deadline = *deadline.get_or_insert_with(|| micros(self.ticker.began.elapsed() + patience));
-        let is_over = self.rang.load(Ordering::Relaxed) >= deadline;
-        if !is_over {
-            self.alarm_at.fetch_min(deadline, Ordering::Relaxed);
-        }
-        is_over
-    }
-
-    /// The same by the ticker, which may be as old as a tick when the wait begins.
-    fn has_passed(&self, patience: Duration, deadline: &mut Option<u64>) -> bool {
-        let deadline = *deadline.get_or_insert_with(|| millis(self.now() + patience + TICK));
-        let is_over = self.ticker.now() >= deadline;
-        if !is_over {
-            self.wake_at.fetch_min(deadline, Ordering::Relaxed);
-        }
-        is_over
-    }
-}
-
-/// One timer for the waits of a connection: it rings once for many requests, not for each.
-#[derive(Default)]
-pub(super) struct Alarm(Option<(u64, Pin<Box<Sleep>>)>);
-
-impl Alarm {
-    /// Before the connection is served: who waits finds that it rang, or asks for it again.
-    pub(super) fn look(&mut self, wire: &Wire) {
-        if let Some((at, _)) = self.0.take_if(|(_, sleep)| sleep.is_elapsed()) {
-            wire.rang.store(at, Ordering::Relaxed);
-            wire.alarm_at.store(NEVER, Ordering::Relaxed);
-        }
-    }
-
-    /// After it: somebody may wait.
-    pub(super) fn set(&mut self, wire: &Wire, cx: &mut Context<'_>) {
-        let at = wire.alarm_at.load(Ordering::Relaxed);
-        if at == NEVER || self.0.as_ref().is_some_and(|(set, _)| *set <= at) {
-            return;
-        }
-        let mut sleep = Box::pin(sleep_until(wire.ticker.began + Duration::from_micros(at)));
-        if sleep.as_mut().poll(cx).is_ready() {
-            cx.waker().wake_by_ref();
-        }
-        self.0 = Some((at, sleep));
-    }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(NEVER - 1)
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(NEVER - 1)
 }

@@ -25,8 +25,10 @@ pub(crate) enum EndReason {
     Asleep,
     /// The child did not take up its work, or nobody waits for it any more.
     NotOpened,
-    /// The child was to take no more calls, and has none left.
+    /// The child was to take no more calls, and has none left; or its server was replaced.
     Retired,
+    /// Its client is not let in any more.
+    Revoked,
     /// The gateway stops.
     Shutdown,
 }
@@ -48,6 +50,7 @@ impl EndReason {
             EndReason::ChildClosedStdin => "child_closed_stdin",
             EndReason::NotOpened => "not_opened",
             EndReason::Retired => "retired",
+            EndReason::Revoked => "revoked",
             EndReason::Shutdown => "shutdown",
         }
     }

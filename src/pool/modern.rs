@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::budget::Budget;
     use crate::child::spawner::Spawner;
-    use crate::config::{Config, Flags};
+    use crate::config::{Cli, Config};
     use crate::link::route::Notice;
     use crate::memory::Gate;
     use crate::metrics::Metrics;
@@ -190,13 +190,14 @@ mod tests {
     use crate::seal::Seal;
 
     fn pool() -> Arc<Pool> {
-        let flags = Flags::try_parse_from(["mcp-http-gateway", "--demo"]).expect("flags");
-        let Config { command, limits, .. } = Config::from_flags(flags, &["/bin/true".into()]).expect("a configuration");
+        let cli = Cli::try_parse_from(["mcp-http-gateway", "--demo"]).expect("flags");
+        let config = Config::load(&cli.given, &["/bin/true".into()]).expect("a configuration");
+        let (command, limits) = (config.servers[0].command.clone(), config.servers[0].limits.clone());
         let (metrics, budget) = (Arc::new(Metrics::new()), Arc::new(Budget::new(1 << 20)));
         let spawner = Spawner::start(false, Arc::clone(&metrics)).expect("a thread");
-        let gate = Gate::new(100);
+        let gate = Arc::new(Gate::new(100));
         let starter = Starter::new(Arc::new(command), &limits, false, spawner, gate, Arc::clone(&budget), Arc::clone(&metrics));
-        let seal = Seal::random().expect("random bytes");
+        let seal = Seal::random(None).expect("random bytes");
         Pool::new("default", limits, Arc::new(starter), seal, budget, metrics)
     }
 
@@ -206,10 +207,10 @@ mod tests {
         let text = &bytes::Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}"#);
         let envelope = jsonrpc::read(text).expect("a message");
         let asked = Asked::read(text, &envelope, Ask::of(text, &envelope));
-        let alice = Principal::Named("alice");
+        let alice = Principal::named("alice");
         let state = object::quoted(&pool.sealer(1, &alice).seal(TicketKind::Park, 1, 1, asked.digest(), b""));
         assert!(pool.open_ticket(&alice, &asked, &state).is_some());
-        for other in [Principal::Named("bob"), Principal::Anonymous] {
+        for other in [Principal::named("bob"), Principal::Anonymous] {
             assert!(pool.open_ticket(&other, &asked, &state).is_none(), "{other:?}");
         }
     }

@@ -60,7 +60,7 @@ pub(crate) struct Starter {
     pub(crate) children: Arc<Semaphore>,
     pub(crate) spares: Spares,
     restart: Mutex<Restart>,
-    pub(crate) gate: Gate,
+    pub(crate) gate: Arc<Gate>,
     budget: Arc<Budget>,
     /// The gateway stops: what is being started is not waited for.
     stopping: watch::Sender<bool>,
@@ -73,7 +73,7 @@ impl Starter {
         limits: &Limits,
         exposes_stderr: bool,
         spawner: Spawner,
-        gate: Gate,
+        gate: Arc<Gate>,
         budget: Arc<Budget>,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -184,13 +184,5 @@ impl Starter {
 
     pub(crate) fn has_room(&self) -> bool {
         self.children.available_permits() > 0 || self.spares.len() > 0
-    }
-
-    pub(crate) fn resident_bytes(&self) -> i64 {
-        self.spawner.resident_bytes()
-    }
-
-    pub(crate) fn kill_all(&self) {
-        self.spawner.kill_all();
     }
 }

@@ -69,6 +69,10 @@ impl Eras {
         }
     }
 
+    pub(super) fn is_settled(&self) -> bool {
+        !matches!(&*self.found.borrow(), Found::Asking)
+    }
+
     /// Why it is not known, if it is not.
     pub(super) fn readiness(&self) -> Result<(), String> {
         match &*self.found.borrow() {

@@ -1,7 +1,8 @@
 //! A named server: its command, its bounds and its sessions. Opens a session with a child of its own, finds it again, and
 //! looks at the clock for all of them.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use self::era::Eras;
 use self::registry::Registry;
 use crate::budget::Budget;
 use crate::child::spawner::Spawner;
-use crate::config::{AtSessionCap, Children, Command, Config, Limits, OnChildExit};
+use crate::config::{AtSessionCap, Children, Command, Limits, OnChildExit, ServerConfig};
 use crate::link::EndReason;
 use crate::link::reader::Reader;
 use crate::link::route::Carries;
@@ -25,16 +26,14 @@ use crate::pool::{Pool, RECLAIM, spares};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::revision::Revision;
+use crate::quota::{self, Held, Quotas};
 use crate::seal::Seal;
 use crate::session::Session;
-use crate::tide::Tide;
 
 mod era;
 mod open;
 pub(crate) mod registry;
 
-/// What the only server is called.
-const NAME: &str = "default";
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_millis(250);
 /// A session that has just been opened, or used, is not idle enough to end for another.
@@ -42,8 +41,20 @@ const EVICTABLE: Duration = Duration::from_secs(5);
 /// How long the place of a session that ends is waited for.
 const EVICTION: Duration = Duration::from_secs(1);
 
+/// What all servers of a gateway share.
+#[derive(Clone)]
+pub(crate) struct Commons {
+    pub(crate) spawner: Spawner,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) budget: Arc<Budget>,
+    /// What session ids and sealed states begin with.
+    pub(crate) replica: Option<Arc<str>>,
+}
+
 pub(crate) struct Server {
     pub(crate) name: &'static str,
+    /// What it was made of.
+    pub(crate) config: ServerConfig,
     command: Arc<Command>,
     pub(crate) limits: Limits,
     pub(crate) pool: Arc<Pool>,
@@ -53,11 +64,19 @@ pub(crate) struct Server {
     /// Legacy sessions have no child of their own.
     pub(crate) shares_children: bool,
     pub(crate) registry: Registry,
+    pub(crate) quotas: Arc<Quotas>,
     sessions: Arc<Semaphore>,
     at_session_cap: AtSessionCap,
     on_child_exit: OnChildExit,
     budget: Arc<Budget>,
+    pub(crate) replica: Option<Arc<str>>,
     pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Whose a session is, and what it takes of that principal's share until it ends.
+pub(crate) struct Owner {
+    pub(crate) principal: Principal,
+    pub(crate) held: Option<Held>,
 }
 
 /// Why there is no session.
@@ -82,23 +101,26 @@ pub(crate) enum NotOpened {
 impl Server {
     /// # Errors
     /// The system gives no random bytes.
-    pub(crate) fn new(config: &Config, spawner: Spawner, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+    pub(crate) fn new(config: &ServerConfig, commons: &Commons, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        let name = interned(&config.name);
         let limits = config.limits.clone();
         let command = Arc::new(config.command.clone());
-        let budget = Arc::new(Budget::new(limits.log_bytes_total));
+        let Commons { spawner, gate, budget, replica } = commons.clone();
         let starter = Arc::new(Starter::new(
             Arc::clone(&command),
             &limits,
             config.expose_stderr,
             spawner,
-            Gate::new(config.memory_gate),
+            gate,
             Arc::clone(&budget),
             Arc::clone(&metrics),
         ));
-        let seal = Seal::random().map_err(std::io::Error::other)?;
-        let pool = Pool::new(NAME, limits.clone(), Arc::clone(&starter), seal, Arc::clone(&budget), Arc::clone(&metrics));
+        // Of its own: what was sealed for a server that had this name before is good no more.
+        let seal = Seal::random(replica.as_deref()).map_err(std::io::Error::other)?;
+        let pool = Pool::new(name, limits.clone(), Arc::clone(&starter), seal, Arc::clone(&budget), Arc::clone(&metrics));
         Ok(Server {
-            name: NAME,
+            name,
+            config: config.clone(),
             command,
             pool,
             starter,
@@ -106,10 +128,16 @@ impl Server {
             prewarm: config.prewarm,
             shares_children: config.children == Children::Shared || config.is_stateless,
             registry: Registry::default(),
+            quotas: Arc::new(Quotas::new(quota::Limits {
+                sessions: config.share.sessions,
+                calls: config.share.calls,
+                rate: config.share.rate,
+            })),
             sessions: Arc::new(Semaphore::new(limits.max_sessions)),
             at_session_cap: config.at_session_cap,
             on_child_exit: config.on_child_exit,
             budget,
+            replica,
             limits,
             metrics,
         })
@@ -129,7 +157,7 @@ impl Server {
         text: &Bytes,
         envelope: &Envelope,
         carries: Carries,
-        principal: Principal,
+        owner: Owner,
     ) -> Result<(Arc<Session>, Reader), NotOpened> {
         let free = Arc::clone(&self.sessions).try_acquire_owned().ok();
         if free.is_none() && self.at_session_cap == AtSessionCap::Refuse {
@@ -142,9 +170,9 @@ impl Server {
         if era.is_legacy && !self.shares_children {
             self.starter.may_begin().map_err(NotOpened::Short)?;
             let permit = self.place(free, true).await?;
-            self.open_own(text, envelope, carries, principal, permit).await
+            self.open_own(text, envelope, carries, owner, permit).await
         } else {
-            self.open_shared(text, envelope, carries, principal, era.is_legacy, free).await
+            self.open_shared(text, envelope, carries, owner, era.is_legacy, free).await
         }
     }
 
@@ -193,7 +221,6 @@ impl Server {
 
     /// Looks at the clock for every session until it is dropped.
     pub(crate) async fn watch_clock(self: Arc<Self>) {
-        let mut tide = Tide::default();
         loop {
             sleep(TICK).await;
             let now = Instant::now();
@@ -208,11 +235,7 @@ impl Server {
                     session.sleep();
                 }
             }
-            let here = self.metrics.connections_active.get() + self.metrics.sessions_active.get();
-            tide.look(usize::try_from(here).unwrap_or(0), now);
             self.metrics.stdin_queue_bytes.set(i64::try_from(queued).unwrap_or(i64::MAX));
-            self.metrics.memory_percent.set(i64::from(self.starter.gate.used_percent(now)));
-            self.metrics.stored_bytes.set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
         }
     }
 
@@ -234,18 +257,21 @@ impl Server {
         }
     }
 
+    /// Whether it is known which revisions it speaks, or that it does not answer.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.eras.is_settled()
+    }
+
     /// Waits until every child is gone.
     pub(crate) async fn all_children_gone(&self) {
         let all = u32::try_from(self.limits.max_children).unwrap_or(u32::MAX);
         let _ = self.starter.children.acquire_many(all).await;
     }
 
-    pub(crate) fn children_resident_bytes(&self) -> i64 {
-        self.starter.resident_bytes()
-    }
-
-    pub(crate) fn kill_all_children(&self) {
-        self.starter.kill_all();
+    /// Calls that are not answered.
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        let sessions: usize = self.registry.all().iter().map(|session| session.calls_in_flight()).sum();
+        sessions + self.pool.calls_in_flight()
     }
 
     /// Takes a session out of the registry: from here on it is unknown.
@@ -260,4 +286,16 @@ impl Server {
         self.starter.failed(began, reason);
         self.pool.correlated(reason)
     }
+}
+
+/// The name for as long as the process runs: names are few, and most are those that were there before.
+fn interned(name: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = names.get(name) {
+        return known;
+    }
+    let kept: &'static str = Box::leak(name.to_owned().into_boxed_str());
+    names.insert(kept);
+    kept
 }

@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{Instrument as _, info, info_span, warn};
 
-use super::{NotOpened, Server};
+use super::{NotOpened, Owner, Server};
 use crate::bridge::discover::{Facts, revision_of};
 use crate::bridge::legacy_on_legacy;
 use crate::bridge::legacy_on_modern::{Speaker, initialize_result};
@@ -28,6 +28,7 @@ use crate::pool::starter::{Child, NotStarted, Shortage};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::revision::Revision;
+use crate::quota::Held;
 use crate::session::bridged::{Backend, Parts};
 use crate::session::revive::Revive;
 use crate::session::router::{Patience, Router};
@@ -58,7 +59,7 @@ impl Server {
         text: &Bytes,
         envelope: &Envelope,
         carries: Carries,
-        principal: Principal,
+        owner: Owner,
         permit: OwnedSemaphorePermit,
     ) -> Result<(Arc<Session>, Reader), NotOpened> {
         let began = self.starter.begin().map_err(NotOpened::Short)?;
@@ -67,7 +68,7 @@ impl Server {
             Err(NotStarted::Short(why)) => return Err(NotOpened::Short(why)),
             Err(NotStarted::Failed(reason)) => return Err(NotOpened::CannotStart(self.failed(began, &reason))),
         };
-        let (session, link) = match self.adopt(child, principal, permit) {
+        let (session, link) = match self.adopt(child, owner, permit) {
             Ok(adopted) => adopted,
             Err(error) => return Err(self.no_random(&error)),
         };
@@ -108,10 +109,11 @@ impl Server {
         text: &Bytes,
         envelope: &Envelope,
         carries: Carries,
-        principal: Principal,
+        owner: Owner,
         is_legacy: bool,
         free: Option<OwnedSemaphorePermit>,
     ) -> Result<(Arc<Session>, Reader), NotOpened> {
+        let Owner { principal, held } = owner;
         let Hello { speaker, backend, facts, result } = self.hello(text, envelope, &principal, is_legacy, true).await?;
         let permit = self.place(free, false).await?;
         let revision = speaker.revision;
@@ -119,10 +121,10 @@ impl Server {
         let client_id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
         let reader = bridged.answered(client_id, &result, Way::Own, carries).ok().flatten();
         let reader = reader.ok_or_else(|| NotOpened::CannotStart(self.pool.correlated("the session ended at once")))?;
-        let session = Arc::new(Session::new(id, principal, Behind::Shared(Arc::clone(&bridged))));
+        let session = Arc::new(Session::new(id, self.replica.as_deref(), principal, Behind::Shared(Arc::clone(&bridged))));
         self.opened(&session, Some(revision));
         let (server, kept) = (Arc::clone(self), Arc::clone(&session));
-        bridged.forgotten_by(Box::new(move |reason| server.closed(&kept, reason, permit)));
+        bridged.forgotten_by(Box::new(move |reason| server.closed(&kept, reason, (permit, held))));
         Ok((session, reader))
     }
 
@@ -223,7 +225,7 @@ impl Server {
     fn adopt(
         self: &Arc<Self>,
         child: Child,
-        principal: Principal,
+        owner: Owner,
         permit: OwnedSemaphorePermit,
     ) -> std::io::Result<(Arc<Session>, Arc<Link<Router>>)> {
         let id = SessionId::random().map_err(std::io::Error::other)?;
@@ -231,13 +233,13 @@ impl Server {
         let span = info_span!("session", id = id.short(), pid = child.running.pid());
         let Child { running, place } = child;
         let link = Arc::new(Link::new(self.state(nonce), running.stdin, Arc::clone(&self.metrics)));
-        let session = Arc::new(Session::new(id, principal, Behind::Own(Arc::clone(&link))));
+        let session = Arc::new(Session::new(id, self.replica.as_deref(), owner.principal, Behind::Own(Arc::clone(&link))));
         let (server, kept_session, kept) = (Arc::clone(self), Arc::clone(&session), Arc::clone(&link));
         let (max_line, initialize_timeout) = (self.limits.max_line, self.limits.initialize_timeout);
         let after_exit = self.on_child_exit == OnChildExit::Respawn;
         let (goes_on, pool) = (self.has_successors(), Arc::clone(&self.pool));
         let keeping = async move {
-            let forget = |reason: EndReason| server.closed(&kept_session, reason, permit);
+            let forget = |reason: EndReason| server.closed(&kept_session, reason, (permit, owner.held));
             if goes_on {
                 let revive = Revive::new(pool, after_exit, initialize_timeout, place);
                 keeper::keep(kept, running.output, max_line, revive, forget).await;
@@ -252,11 +254,11 @@ impl Server {
     }
 
     /// A session is over, or about to be: nobody finds it any more.
-    fn closed(&self, session: &Session, reason: EndReason, permit: OwnedSemaphorePermit) {
+    fn closed(&self, session: &Session, reason: EndReason, places: (OwnedSemaphorePermit, Option<Held>)) {
         self.forget(session);
         self.metrics.session_closed_counted(reason.label());
         info!(session = session.id.short(), reason = reason.label(), "session ended");
-        drop(permit);
+        drop(places);
     }
 
     fn state(&self, nonce: u32) -> State<Router> {

@@ -60,11 +60,11 @@ mod tests {
         let state = State::new(router, log, Outbox::new(1 << 20, budget), 10, Arc::clone(&metrics), Instant::now());
         let stdin = pipe::watch(Pipe::new(ours), tokio::io::Interest::WRITABLE).expect("it can be watched");
         let link = Arc::new(Link::new(state, stdin, metrics));
-        let (id, alice) = (SessionId::random().expect("random bytes"), Principal::Named("alice"));
+        let (id, alice) = (SessionId::random().expect("random bytes"), Principal::named("alice"));
         let registry = Registry::default();
-        registry.insert(Arc::new(Session::new(id, alice.clone(), Behind::Own(link))));
+        registry.insert(Arc::new(Session::new(id, None, alice.clone(), Behind::Own(link))));
         assert!(registry.find(id, &alice).is_some());
-        for other in [Principal::Named("bob"), Principal::Anonymous] {
+        for other in [Principal::named("bob"), Principal::Anonymous] {
             assert!(registry.find(id, &other).is_none(), "{other:?}");
         }
     }

@@ -33,6 +33,19 @@ impl SessionId {
         Some(SessionId(u128::from(half(high)?) << 64 | u128::from(half(low.try_into().ok()?)?)))
     }
 
+    /// What its client calls it: behind the name of the replica that has it, if that has one.
+    pub(crate) fn shown(self, replica: Option<&str>) -> String {
+        replica.map_or_else(|| self.to_string(), |replica| format!("{replica}-{self}"))
+    }
+
+    /// The same read: only what `shown` writes.
+    pub(crate) fn read(text: &[u8], replica: Option<&str>) -> Option<SessionId> {
+        match replica {
+            None => SessionId::parse(text),
+            Some(replica) => SessionId::parse(text.strip_prefix(replica.as_bytes())?.strip_prefix(b"-")?),
+        }
+    }
+
     /// What logs show of it: holding an id is holding the session.
     pub(crate) fn short(self) -> String {
         format!("{:08x}", self.0 >> 96)
@@ -58,6 +71,17 @@ mod tests {
             ["", "0", "g0000000000000000000000000000000", "A0000000000000000000000000000000", "+0000000000000000000000000000000"]
         {
             assert!(SessionId::parse(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_id_names_the_replica_that_has_it() {
+        let id = SessionId::random().expect("random bytes");
+        let shown = id.shown(Some("a"));
+        assert!(shown.starts_with("a-") && SessionId::read(shown.as_bytes(), Some("a")) == Some(id));
+        assert!(SessionId::read(id.shown(None).as_bytes(), None) == Some(id));
+        for (text, replica) in [(&*shown, None), (&shown, Some("b")), (&id.to_string(), Some("a")), (&shown[1..], Some("a"))] {
+            assert!(SessionId::read(text.as_bytes(), replica).is_none(), "{text} {replica:?}");
         }
     }
 

@@ -50,18 +50,21 @@ pub(crate) struct Session {
     revision: OnceLock<Option<Revision>>,
     /// Its answers go to the GET stream.
     has_one_stream: AtomicBool,
+    /// Its server has been replaced: what is under way goes on, and nothing new begins.
+    is_retired: AtomicBool,
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, principal: Principal, behind: Behind) -> Self {
-        let header = HeaderValue::from_str(&id.to_string()).expect("hexadecimal digits are a header value");
+    /// `replica` is what its client's name for it begins with.
+    pub(crate) fn new(id: SessionId, replica: Option<&str>, principal: Principal, behind: Behind) -> Self {
+        let header = HeaderValue::from_str(&id.shown(replica)).expect("letters and digits are a header value");
         Session { header: Some(header), ..Session::nameless(id, principal, behind) }
     }
 
     /// A session for one request.
     pub(crate) fn nameless(id: SessionId, principal: Principal, behind: Behind) -> Self {
-        let (revision, has_one_stream) = (OnceLock::new(), AtomicBool::new(false));
-        Session { id, header: None, principal, behind, revision, has_one_stream }
+        let (has_one_stream, is_retired) = (AtomicBool::new(false), AtomicBool::new(false));
+        Session { id, header: None, principal, behind, revision: OnceLock::new(), has_one_stream, is_retired }
     }
 
     /// The revision in use; `None` before `initialize` is answered, and for a date that we do not know.
@@ -151,6 +154,15 @@ impl Session {
     /// From now on every answer goes to the GET stream.
     pub(crate) fn be_one_stream(&self) {
         self.has_one_stream.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on it takes no request.
+    pub(crate) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::Relaxed)
     }
 
     /// The reader of the GET stream is asked to come back later, unless answers are still to come on it.

@@ -3,7 +3,9 @@
 mod children;
 mod clocks;
 mod command_line;
+mod config;
 mod edge;
+mod entrance;
 mod exact;
 mod http2;
 mod large;
@@ -13,5 +15,6 @@ mod orphans;
 mod pipes;
 mod respawn;
 mod resume;
+mod several;
 mod shared;
 mod stopping;

@@ -30,6 +30,7 @@ pub(crate) struct Start {
     options: Vec<String>,
     child: Vec<String>,
     env: Vec<(String, String)>,
+    listens_by_file: bool,
 }
 
 /// A gateway that serves.
@@ -65,7 +66,13 @@ pub(crate) fn program() -> Command {
 impl Start {
     /// In front of the scripted child.
     pub(crate) fn new(options: &[&str]) -> Start {
-        Start { around: Vec::new(), options: own(options), child: vec!["--".into(), stub()], env: Vec::new() }
+        Start {
+            around: Vec::new(),
+            options: own(options),
+            child: vec!["--".into(), stub()],
+            env: Vec::new(),
+            listens_by_file: false,
+        }
     }
 
     /// In front of this command line instead; `STUB` in it is the scripted child.
@@ -76,6 +83,11 @@ impl Start {
     /// In front of whatever these words say.
     pub(crate) fn child(self, words: &[&str]) -> Start {
         Start { child: own(words), ..self }
+    }
+
+    /// Where it listens stands in its configuration file.
+    pub(crate) fn listens_by_file(self) -> Start {
+        Start { listens_by_file: true, ..self }
     }
 
     /// Started by these words.
@@ -103,7 +115,7 @@ impl Start {
         if self.around.is_empty() {
             command.arg("--exit-with-parent"); // a test run that is killed leaves nothing behind
         }
-        if !self.options.iter().any(|option| option == "--listen") {
+        if !self.listens_by_file && !self.options.iter().any(|option| option == "--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         if !self.options.iter().any(|option| option == "--child-era") {

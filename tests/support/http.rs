@@ -102,6 +102,13 @@ impl Request {
         Request::new("DELETE", "/mcp")
     }
 
+    /// To another place than `/mcp`.
+    pub(crate) fn to(mut self, target: &str) -> Request {
+        let method = self.line.split(' ').next().unwrap_or_default();
+        self.line = format!("{method} {target} HTTP/1.1");
+        self
+    }
+
     /// Sets a field, in place of one of the same name.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Request {
         self.fields.retain(|(kept, _)| kept != name);
@@ -131,6 +138,10 @@ pub(crate) struct Head {
 impl Head {
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(kept, _)| kept == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        self.fields.iter().cloned()
     }
 
     pub(crate) fn is_event_stream(&self) -> bool {

@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
-use mcp_http_gateway::{Config, Flags, Gateway};
+use mcp_http_gateway::{Cli, Config, Gateway};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
@@ -67,8 +67,8 @@ pub(crate) fn with_gateway<T>(flags: &[String], test: impl AsyncFnOnce(Relay) ->
         }
         let child = ["--".into(), stub_child().into(), "relay".into(), socket.into_os_string()];
         let words = own.into_iter().chain(flags.iter().map(Into::into)).chain(child);
-        let flags = Flags::try_parse_from(words).expect("flags of the gateway");
-        let config = Config::from_flags(flags, &[]).expect("a configuration");
+        let cli = Cli::try_parse_from(words).expect("flags of the gateway");
+        let config = Config::load(&cli.given, &[]).expect("a configuration");
         let gateway = Gateway::bind(config).await.expect("a gateway");
         let (stop, asked) = oneshot::channel::<()>();
         let (now, ended) = oneshot::channel::<()>();

@@ -12,6 +12,33 @@ pub(crate) struct Session<'a> {
     gateway: &'a Gateway,
     pub(crate) id: String,
     revision: String,
+    entry: Entry,
+}
+
+/// Where a session is opened, and by whom.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) target: String,
+    pub(crate) token: Option<String>,
+}
+
+impl Entry {
+    pub(crate) fn at(target: &str) -> Entry {
+        Entry { target: target.to_owned(), token: None }
+    }
+
+    pub(crate) fn with(self, token: &str) -> Entry {
+        Entry { token: Some(token.to_owned()), ..self }
+    }
+
+    /// The request, as one that enters here.
+    pub(crate) fn own(&self, request: Request) -> Request {
+        let request = request.to(&self.target);
+        match &self.token {
+            Some(token) => request.with("authorization", &format!("Bearer {token}")),
+            None => request,
+        }
+    }
 }
 
 /// `initialize`, without a session.
@@ -46,10 +73,20 @@ impl<'a> Session<'a> {
 
     #[track_caller]
     pub(crate) fn open_as(gateway: &'a Gateway, revision: &str) -> Session<'a> {
-        let reply = gateway.ask(&initialize(revision));
+        Session::enter(gateway, Entry::at("/mcp"), revision)
+    }
+
+    #[track_caller]
+    pub(crate) fn open_at(gateway: &'a Gateway, entry: &Entry) -> Session<'a> {
+        Session::enter(gateway, entry.clone(), REVISION)
+    }
+
+    #[track_caller]
+    fn enter(gateway: &'a Gateway, entry: Entry, revision: &str) -> Session<'a> {
+        let reply = gateway.ask(&entry.own(initialize(revision)));
         assert_eq!(reply.status(), 200, "{}", reply.text());
         let id = reply.head.field("mcp-session-id").expect("a session id").to_owned();
-        let session = Session { gateway, id, revision: revision.to_owned() };
+        let session = Session { gateway, id, revision: revision.to_owned(), entry };
         let told = session.tell(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
         assert_eq!(told.status(), 202, "{}", told.text());
         session
@@ -57,7 +94,7 @@ impl<'a> Session<'a> {
 
     /// The request, as one of this session.
     pub(crate) fn own(&self, request: Request) -> Request {
-        request.with("mcp-session-id", &self.id).with("mcp-protocol-version", &self.revision)
+        self.entry.own(request).with("mcp-session-id", &self.id).with("mcp-protocol-version", &self.revision)
     }
 
     pub(crate) fn post(&self, body: impl Into<Vec<u8>>) -> Request {

@@ -569,6 +569,15 @@ transcripts! {
     children_that_do_not_live_long_are_started_less_and_less_often
     choices_with_titles_are_told_as_2025_06_18_has_them
     clients_of_equal_capabilities_share_a_legacy_child
+    cve_2025_53365_a_client_that_leaves_ends_its_own_stream_only
+    cve_2025_53366_a_request_that_is_no_message_ends_nothing
+    cve_2025_66414_66416_2026_34742_42559_dns_rebinding_is_refused_by_default
+    cve_2026_111767_a_shared_child_tells_nobody_of_somebody_elses_tasks
+    cve_2026_25536_equal_ids_of_two_clients_are_never_crossed
+    cve_2026_27896_names_of_members_are_themselves_only
+    cve_2026_33252_a_page_elsewhere_posts_nothing_not_even_as_plain_text
+    cve_2026_33946_a_second_get_takes_nothing_from_the_first
+    cve_2026_59951_sessions_are_bounded_and_refused_ones_leave_nothing
     discovery_is_answered_for_a_legacy_server
     discovery_needs_no_child_once_there_was_one
     discovery_of_a_server_that_cannot_be_started_is_a_503
@@ -708,9 +717,9 @@ transcripts! {
     the_get_stream_outlives_a_child_that_did_not_take_up_the_session
     the_last_resource_of_a_session_ends_its_subscription
     the_newest_reader_of_a_stream_wins
-    the_pages_of_a_list_that_never_ends_are_read_100_times
     the_next_child_gets_the_clients_own_initialize
     the_next_child_is_told_what_the_first_was_told_in_order
+    the_pages_of_a_list_that_never_ends_are_read_100_times
     the_rest_of_a_sessions_meta_reaches_a_modern_child
     the_revision_header_is_optional_and_any_known_date_will_do
     the_revision_header_of_a_session_of_a_modern_server_is_checked

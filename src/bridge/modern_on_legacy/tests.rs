@@ -158,7 +158,7 @@ impl Bench {
     }
 
     fn declaring(capabilities: &str) -> Bench {
-        let seal = Arc::new(Seal::random().expect("random bytes"));
+        let seal = Arc::new(Seal::random(None).expect("random bytes"));
         let principal = Principal::Anonymous.tag();
         let sealer = Sealer { seal: Arc::clone(&seal), context: NAME, slot: SLOT, principal };
         let mut router = ModernOnLegacy::new(&Capabilities::of(capabilities.as_bytes()), sealer, PATIENCE);

@@ -76,7 +76,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let seal = Arc::new(Seal::random().expect("random bytes"));
+        let seal = Arc::new(Seal::random(None).expect("random bytes"));
         let principal = Principal::Anonymous.tag();
         let sealer = Sealer { seal: Arc::clone(&seal), context: NAME, slot: SLOT, principal };
         let (budget, now) = (Arc::new(Budget::new(1 << 30)), Instant::now());

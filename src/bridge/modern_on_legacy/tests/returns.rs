@@ -200,7 +200,7 @@ impl World {
                 assert_eq!(bench.check(&anonymous, &Said { name: "other", ..good.clone() }), unknown);
                 assert_eq!(bench.check(&anonymous, &Said { method: "prompts/get", ..good.clone() }), unknown);
             }
-            4 => assert_eq!(bench.check(&Principal::Named("other"), &good), unknown),
+            4 => assert_eq!(bench.check(&Principal::named("other"), &good), unknown),
             _ => {
                 let mut state = good.state.clone().expect("a state");
                 let at = pick % state.len();

@@ -39,7 +39,7 @@ fn a_state_says_which_call_of_which_child_it_continues() {
 #[test]
 fn another_principal_is_refused() {
     let (bench, retry) = waiting(&call("1"));
-    for other in [Principal::Named("alice"), Principal::Named("anonymous"), Principal::Named("")] {
+    for other in [Principal::named("alice"), Principal::named("anonymous"), Principal::named("")] {
         assert_eq!(bench.check(&other, &retry), Err(NotResumed::Unknown), "{other:?}");
     }
     assert!(bench.check(&ANONYMOUS, &retry).is_ok());

@@ -206,7 +206,7 @@ impl World {
         let state = json["result"]["requestState"].as_str().expect("a state");
         let ticket = self.bench.open(&Principal::Anonymous, &call("1"), state).expect("a state of this call");
         assert_eq!(ticket.rest, format!("\"mine {number}\"").into_bytes());
-        assert!(self.bench.open(&Principal::Named("other"), &call("1"), state).is_none());
+        assert!(self.bench.open(&Principal::named("other"), &call("1"), state).is_none());
     }
 
     fn frame(&mut self, pick: usize, method: &str) {

@@ -93,7 +93,7 @@ fn another_principal_another_call_and_another_byte_are_refused() {
     let state = waiting(&mut bench, &call("1"));
     let good = call("2");
     assert!(bench.open(&ANONYMOUS, &good, &state).is_some());
-    for other in [Principal::Named("alice"), Principal::Named("anonymous"), Principal::Named("")] {
+    for other in [Principal::named("alice"), Principal::named("anonymous"), Principal::named("")] {
         assert_eq!(bench.open(&other, &good, &state), None);
     }
     for params in [

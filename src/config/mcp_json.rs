@@ -1,0 +1,238 @@
+//! The file of `--mcp-json`: the servers of an MCP client, as Claude Desktop, Claude Code and Cursor (`mcpServers`) or VS Code
+//! (`servers`) write them. Those that are programs become servers of the gateway, beside the ones of its own file.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::expand::{self, Values};
+use super::file::check_variable;
+use super::jsonc::{self, Json, Member, Node};
+use super::layers::{Files, Server};
+use super::names;
+use super::place::{Place, Source, Wrong};
+use super::settings::{Origin, Setting, Settings, Value};
+
+const SERVERS: [&str; 2] = ["mcpServers", "servers"];
+/// What is of no use to the gateway, and does not change what a server is.
+const PASSED: [&str; 2] = ["$schema", "inputs"];
+/// How remote servers say where they are.
+const ADDRESSES: [&str; 3] = ["url", "serverUrl", "httpUrl"];
+const REMOTE: [&str; 5] = ["http", "sse", "streamable-http", "streamableHttp", "ws"];
+
+/// Adds the servers of the file that stands at `path`.
+pub(super) fn read(source: &Arc<Source>, path: &Path, files: &mut Files) {
+    let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    read_with(source, &Values { variable: &variable, folder: expand::folder_of(path) }, files);
+}
+
+/// The same, where variables and folder are given.
+pub(super) fn read_with(source: &Arc<Source>, values: &Values, files: &mut Files) {
+    let mut reader = Reader { source, values, files };
+    match jsonc::parse(&source.text) {
+        Ok(root) => reader.root(&root),
+        Err((at, text)) => {
+            reader.wrong(at, "", format!("is not JSON: {text}"));
+            reader.files.is_broken = true;
+        }
+    }
+}
+
+struct Reader<'a> {
+    source: &'a Arc<Source>,
+    values: &'a Values<'a>,
+    files: &'a mut Files,
+}
+
+impl Reader<'_> {
+    fn place(&self, at: usize, key: &str) -> Place {
+        Place { source: Arc::clone(self.source), at: Some(at), key: key.to_owned() }
+    }
+
+    fn wrong(&mut self, at: usize, key: &str, text: impl Into<String>) {
+        let place = self.place(at, key);
+        self.files.wrong.push(Wrong { place, text: text.into(), is_unavailable: false });
+    }
+
+    fn warn(&mut self, at: usize, key: &str, text: &str) {
+        let place = self.place(at, key);
+        self.files.warnings.push(format!("{place}: {text}"));
+    }
+
+    fn root(&mut self, root: &Node) {
+        let members = match &root.json {
+            Json::Object(members) => members.as_slice(),
+            _ => &[],
+        };
+        let mut found = members.iter().filter(|member| SERVERS.contains(&member.name.as_str()));
+        let Some(servers) = found.next() else {
+            return self.wrong(root.at, "", "names no servers; write {\"mcpServers\": {\"NAME\": {\"command\": \"PROGRAM\"}}}");
+        };
+        if let Some(second) = found.next() {
+            return self.wrong(second.at, &second.name, format!("stands beside {}; leave one of them out", servers.name));
+        }
+        self.warn_unused(root.at, "", members, &SERVERS);
+        let Json::Object(entries) = &servers.node.json else {
+            let text = format!("is {}; write {{\"NAME\": {{\"command\": \"PROGRAM\"}}}}", servers.node.called());
+            return self.wrong(servers.node.at, &servers.name, text);
+        };
+        let (mut count, faults) = (0, self.files.wrong.len());
+        for entry in entries {
+            count += usize::from(self.entry(&servers.name, entry));
+        }
+        if count == 0 && self.files.wrong.len() == faults {
+            self.wrong(
+                servers.at,
+                &servers.name,
+                "has no server that the gateway can run; name a program: {\"NAME\": {\"command\": \"PROGRAM\"}}",
+            );
+        }
+    }
+
+    /// Tells which members say nothing to the gateway.
+    fn warn_unused(&mut self, at: usize, key: &str, members: &[Member], used: &[&str]) {
+        let is_unused = |name: &&str| !used.contains(name) && !PASSED.contains(name);
+        let unused: Vec<&str> = members.iter().map(|member| member.name.as_str()).filter(is_unused).collect();
+        if !unused.is_empty() {
+            self.warn(at, key, &format!("not used by the gateway: {}", unused.join(", ")));
+        }
+    }
+
+    /// One server; whether it is one.
+    fn entry(&mut self, table: &str, entry: &Member) -> bool {
+        let path = format!("{table}.{}", entry.name);
+        let Json::Object(members) = &entry.node.json else {
+            self.wrong(entry.at, &path, format!("is {}; write {{\"command\": \"PROGRAM\"}}", entry.node.called()));
+            return false;
+        };
+        let member = |name: &str| members.iter().find(|member| member.name == name);
+        if member("disabled").is_some_and(|member| member.node.json == Json::Bool(true)) {
+            return false;
+        }
+        let kind = member("type").or_else(|| member("transport")).and_then(|member| match &member.node.json {
+            Json::Text(text) => Some((member.at, text.as_str())),
+            _ => None,
+        });
+        let has_address = member("command").is_none() && ADDRESSES.iter().any(|name| member(name).is_some());
+        match kind {
+            Some((_, "stdio")) => {}
+            Some((_, kind)) if REMOTE.contains(&kind) => {
+                self.warn(entry.at, &path, "is a remote server, and is left out: the gateway runs programs");
+                return false;
+            }
+            None if has_address => {
+                self.warn(entry.at, &path, "is a remote server, and is left out: the gateway runs programs");
+                return false;
+            }
+            Some((at, kind)) => {
+                self.wrong(at, &format!("{path}.type"), format!("{kind:?} is none that the gateway knows; write \"stdio\""))
+            }
+            None => {}
+        }
+        self.program(&path, entry, members);
+        true
+    }
+
+    fn program(&mut self, path: &str, entry: &Member, members: &[Member]) {
+        if let Err(text) = names::check_server(&entry.name) {
+            self.wrong(entry.at, path, text);
+        }
+        let place = self.place(entry.at, path);
+        let mut settings = Settings::new();
+        let mut seen: Vec<&str> = Vec::new();
+        let mut words: Vec<OsString> = Vec::new();
+        let cwd = self.values.folder.clone().into();
+        settings.insert("cwd", Setting { value: Value::Words(vec![cwd]), origin: Origin::File(place.clone()) });
+        for member in members {
+            let key = format!("{path}.{}", member.name);
+            let origin = Origin::File(self.place(member.at, &key));
+            if seen.contains(&member.name.as_str()) {
+                self.wrong(member.at, &key, "stands here a second time; leave one of them out");
+            }
+            seen.push(&member.name);
+            let faults = self.files.wrong.len();
+            let (option, value) = match member.name.as_str() {
+                "command" => {
+                    words.splice(0..0, self.text(member.at, &key, &member.node).map(OsString::from));
+                    ("program", Vec::new())
+                }
+                "args" => {
+                    words.extend(self.texts(&key, &member.node));
+                    continue;
+                }
+                "env" => ("env", self.variables(&key, &member.node)),
+                "cwd" => ("cwd", self.path(member.at, &key, &member.node)),
+                "envFile" => ("env_file", self.path(member.at, &key, &member.node)),
+                _ => continue,
+            };
+            let is_good = self.files.wrong.len() == faults;
+            settings.insert(option, Setting { value: if is_good { Value::Words(value) } else { Value::Wrong }, origin });
+        }
+        self.warn_unused(entry.at, path, members, &["command", "args", "env", "cwd", "envFile", "type", "transport", "disabled"]);
+        match settings.get_mut("program") {
+            Some(Setting { value: Value::Words(program), .. }) => *program = words,
+            Some(_) => {}
+            None => self.wrong(entry.at, path, "has no command; write \"command\": \"PROGRAM\""),
+        }
+        if let Some(first) = self.files.servers.get(&entry.name).map(|server| server.place.clone()) {
+            let first = Place { key: String::new(), ..first };
+            return self.wrong(entry.at, path, format!("is named in {first} too; give one of them another name"));
+        }
+        self.files.servers.insert(entry.name.clone(), Server { settings, place });
+    }
+
+    fn path(&mut self, at: usize, key: &str, node: &Node) -> Vec<OsString> {
+        let path = self.text(at, key, node).map(|text| self.values.folder.join(text).into());
+        path.into_iter().collect()
+    }
+
+    fn texts(&mut self, key: &str, node: &Node) -> Vec<OsString> {
+        let Json::List(nodes) = &node.json else {
+            self.wrong(node.at, key, format!("is {}; write [\"--flag\", \"value\"]", node.called()));
+            return Vec::new();
+        };
+        nodes.iter().filter_map(|node| self.text(node.at, key, node)).map(OsString::from).collect()
+    }
+
+    fn variables(&mut self, key: &str, node: &Node) -> Vec<OsString> {
+        let Json::Object(members) = &node.json else {
+            self.wrong(node.at, key, format!("is {}; write {{\"NAME\": \"value\"}}", node.called()));
+            return Vec::new();
+        };
+        let mut pairs = Vec::new();
+        for member in members {
+            let key = format!("{key}.{}", member.name);
+            let value = match &member.node.json {
+                Json::Number(number) => Some(number.clone()),
+                _ => self.text(member.at, &key, &member.node),
+            };
+            let Some(value) = value else { continue };
+            match check_variable(&member.name, &value) {
+                Ok(()) => pairs.push(format!("{}={value}", member.name).into()),
+                Err(_) => {
+                    self.wrong(member.at, &key, "is no variable: its name is empty or has = in it, or there is a NUL character")
+                }
+            }
+        }
+        pairs
+    }
+
+    /// A text with its values put in. It may be a secret: nothing of it is repeated but the names of variables.
+    fn text(&mut self, at: usize, key: &str, node: &Node) -> Option<String> {
+        let Json::Text(text) = &node.json else {
+            self.wrong(at, key, format!("is {}; write a text, in double quotes", node.called()));
+            return None;
+        };
+        match self.values.expand(text) {
+            Ok(text) if text.contains('\0') => {
+                self.wrong(at, key, "has a NUL character in it; leave it out");
+                None
+            }
+            Ok(text) => Some(text),
+            Err(wrong) => {
+                wrong.into_iter().for_each(|text| self.wrong(at, key, text));
+                None
+            }
+        }
+    }
+}

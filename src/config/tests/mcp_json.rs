@@ -1,0 +1,142 @@
+//! The files of other programs.
+
+use super::*;
+use crate::config::expand::Values;
+use crate::config::layers::Files;
+use crate::config::mcp_json::read_with;
+use crate::config::place::Source;
+use crate::config::settings::Value;
+
+/// What is read of a text, where KEY is set and the folder is /srv.
+fn read(text: &str) -> Files {
+    let variable = |name: &str| match name {
+        "KEY" => Some("secret".to_owned()),
+        _ => None,
+    };
+    let source = Source::new("mcp.json", text.as_bytes().to_vec()).expect("UTF-8");
+    let mut files = Files::default();
+    read_with(&source, &Values { variable: &variable, folder: "/srv".into() }, &mut files);
+    files
+}
+
+fn words(files: &Files, server: &str, key: &str) -> Vec<String> {
+    match &files.servers[server].settings[key].value {
+        Value::Words(words) => words.iter().map(|word| word.to_str().expect("UTF-8").to_owned()).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn faults(text: &str) -> Vec<String> {
+    read(text).wrong.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_servers_of_claude_and_cursor_are_read() {
+    let files = read(
+        r#"{"mcpServers": {
+            "plain": {"command": "npx", "args": ["-y", "x", "--key=${KEY}"], "env": {"A": "${KEY}", "B": "${NONE:-b}", "C": 8080}},
+            "off": {"command": "${NONE}", "disabled": true},
+            "far": {"url": "https://example.com/mcp", "headers": {"Authorization": "Bearer ${NONE}"}},
+            "away": {"type": "http", "url": "https://example.com"},
+            "here": {"args": [], "command": "./run", "cwd": "sub", "envFile": "${workspaceFolder}/.env", "alwaysAllow": ["x"], "timeout": 60}
+        }, "globalShortcut": ""}"#,
+    );
+    assert_eq!(files.wrong.iter().map(ToString::to_string).collect::<Vec<_>>(), Vec::<String>::new());
+    assert_eq!(files.servers.keys().collect::<Vec<_>>(), ["here", "plain"]);
+    assert_eq!(words(&files, "plain", "program"), ["npx", "-y", "x", "--key=secret"]);
+    assert_eq!(words(&files, "plain", "env"), ["A=secret", "B=b", "C=8080"]);
+    assert_eq!(words(&files, "plain", "cwd"), ["/srv"], "relative paths are meant from there");
+    assert_eq!(words(&files, "here", "program"), ["./run"]);
+    assert_eq!(
+        (words(&files, "here", "cwd"), words(&files, "here", "env_file")),
+        (vec!["/srv/sub".into()], vec!["/srv/.env".into()])
+    );
+    assert_eq!(
+        files.warnings,
+        [
+            "mcp.json:1:1: not used by the gateway: globalShortcut",
+            "mcp.json:4:13: mcpServers.far: is a remote server, and is left out: the gateway runs programs",
+            "mcp.json:5:13: mcpServers.away: is a remote server, and is left out: the gateway runs programs",
+            "mcp.json:6:13: mcpServers.here: not used by the gateway: alwaysAllow, timeout",
+        ]
+    );
+}
+
+#[test]
+fn the_servers_of_vs_code_are_read_with_comments_and_last_commas() {
+    let files = read(
+        "// mine\n{\"inputs\": [{\"id\": \"key\", \"type\": \"promptString\"}],\n \"servers\": {\n  /* one */ \"one\": {\"type\": \"stdio\", \
+         \"command\": \"${workspaceFolder}/run\", \"args\": [\"${env:KEY}\",],},\n },\n}",
+    );
+    assert!(files.wrong.is_empty() && files.warnings.is_empty(), "{files:?}");
+    assert_eq!(words(&files, "one", "program"), ["/srv/run", "secret"]);
+}
+
+#[test]
+fn every_fault_is_told_with_its_place_and_no_secret() {
+    for (text, told) in [
+        ("{\"mcpServers\": {\"a\": {\"command\": \"x\"}", &["1:38: is not JSON: a comma or } is missing here"][..]),
+        ("[]", &["1:1: names no servers; write {\"mcpServers\": {\"NAME\": {\"command\": \"PROGRAM\"}}}"]),
+        ("{\"a\": 1}", &["1:1: names no servers; write {\"mcpServers\": {\"NAME\": {\"command\": \"PROGRAM\"}}}"]),
+        ("{\"servers\": []}", &["1:13: servers: is an array; write {\"NAME\": {\"command\": \"PROGRAM\"}}"]),
+        ("{\"servers\": {}, \"mcpServers\": {}}", &["1:17: mcpServers: stands beside servers; leave one of them out"]),
+        (
+            "{\"servers\": {\"a\": {\"url\": \"x\"}}}",
+            &["1:2: servers: has no server that the gateway can run; name a program: {\"NAME\": {\"command\": \"PROGRAM\"}}"],
+        ),
+        (
+            "{\"servers\": {\n\"a b\": {\"command\": \"x\"},\n\"c\": 5,\n\"d\": {\"args\": \"x\"},\n\"e\": {\"command\": [\"x\"], \"type\": \"pipe\"}}}",
+            &[
+                "2:1: servers.a b: a server's name is 1 to 64 letters, digits, '.', '_' or '-'; write \"a-b\"",
+                "3:1: servers.c: is a number; write {\"command\": \"PROGRAM\"}",
+                "4:15: servers.d.args: is a text; write [\"--flag\", \"value\"]",
+                "4:1: servers.d: has no command; write \"command\": \"PROGRAM\"",
+                "5:25: servers.e.type: \"pipe\" is none that the gateway knows; write \"stdio\"",
+                "5:7: servers.e.command: is an array; write a text, in double quotes",
+            ],
+        ),
+        (
+            "{\"mcpServers\": {\"a\": {\"command\": \"x\", \"args\": [\"hidden ${input:key}\", 5], \"env\": {\"A\": \"${NONE} hidden\", \"B=\": \"hidden\", \"C\": null}}}}",
+            &[
+                "1:48: mcpServers.a.args: ${input:key} asks the user of an editor, and here is none; write ${env:KEY}, and set that variable",
+                "1:71: mcpServers.a.args: is a number; write a text, in double quotes",
+                "1:83: mcpServers.a.env.A: ${NONE}: the variable NONE is not set; set it for the gateway, or write ${NONE:-OTHERWISE}",
+                "1:106: mcpServers.a.env.B=: is no variable: its name is empty or has = in it, or there is a NUL character",
+                "1:122: mcpServers.a.env.C: is null; write a text, in double quotes",
+            ],
+        ),
+        (
+            "{\"mcpServers\": {\"a\": {\"command\": \"x\"}, \"a\": {\"command\": \"y\", \"command\": \"z\"}}}",
+            &[
+                "1:62: mcpServers.a.command: stands here a second time; leave one of them out",
+                "1:40: mcpServers.a: is named in mcp.json:1:17 too; give one of them another name",
+            ],
+        ),
+    ] {
+        let found = faults(text);
+        assert_eq!(found, told.iter().map(|line| format!("mcp.json:{line}")).collect::<Vec<_>>(), "{text}");
+        assert!(!found.iter().any(|line| line.contains("hidden")), "{found:?}");
+    }
+}
+
+#[test]
+fn its_servers_stand_beside_those_of_the_file_and_have_its_options() {
+    let json = File::new("mcp.json", r#"{"mcpServers": {"theirs": {"command": "sh", "args": ["-c", "exit"]}}}"#);
+    let toml = |more: &str| File::toml(format!("mcp_json = {:?}\nmax_calls = 5\n{more}", json.path()));
+    let file = toml("[servers.ours]\ncmd = \"sh\"\nmax_calls = 6\n");
+    let config = file.load(&["--max-sessions", "3"]).expect("a configuration");
+    let limits = |name| (server(&config, name).limits.max_calls, server(&config, name).limits.max_sessions);
+    assert_eq!((limits("ours"), limits("theirs"), config.servers.len()), ((6, 3), (5, 3), 2));
+    assert_eq!(server(&config, "theirs").endpoint, "/servers/theirs/mcp");
+    assert_eq!(server(&config, "theirs").command.cwd.as_deref(), json.path.parent());
+    assert_eq!(json.load(&[]).expect("alone it is enough").servers.len(), 1);
+    assert_eq!(json.load(&["--demo"]).expect("a program beside it").servers.len(), 2);
+
+    let faults = toml("[servers.theirs]\ncmd = \"sh\"\n").faults(&[]);
+    let told = "mcpServers.theirs: is named in gateway.toml:3:10 too; give one of them another name";
+    assert!(faults.len() == 1 && faults[0].ends_with(told), "{faults:?}");
+    let missing = File::toml("mcp_json = \"/none.json\"\ndemo = true\n").faults(&[]);
+    assert_eq!(missing, ["gateway.toml:1:1: mcp_json: /none.json: cannot be read: No such file or directory (os error 2)"]);
+    let fault = File::new("mcp.json", r#"{"mcpServers": {"a": {"command": "/none"}}}"#);
+    assert_eq!(fault.faults(&[]), ["mcp.json:1:23: mcpServers.a.command: the server's program /none does not exist"]);
+}

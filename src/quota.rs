@@ -1,0 +1,197 @@
+//! What one principal may have and do of a server: sessions, calls in flight, calls a second. Whoever may not is told what it has
+//! too many of; everybody else goes on as before. Pure; the caller tells the time.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::principal::Principal;
+
+/// Each counts for one principal. `None` is no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) sessions: Option<usize>,
+    /// In flight.
+    pub(crate) calls: Option<usize>,
+    /// Calls a second, and as many at once.
+    pub(crate) rate: Option<u32>,
+}
+
+/// What a principal has too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exceeded {
+    Sessions,
+    Calls,
+    /// Calls in a short time; after this long the next may begin.
+    Rate(Duration),
+}
+
+/// The accounts of one server.
+#[derive(Debug)]
+pub(crate) struct Quotas {
+    limits: Limits,
+    accounts: Mutex<Accounts>,
+}
+
+#[derive(Debug)]
+struct Accounts {
+    of: HashMap<Principal, Arc<Account>>,
+    /// With so many, those that tell nothing are dropped.
+    sweep_at: usize,
+}
+
+/// Fewer are not worth a look.
+const FEW: usize = 64;
+
+impl Quotas {
+    pub(crate) fn new(limits: Limits) -> Quotas {
+        Quotas { limits, accounts: Mutex::new(Accounts { of: HashMap::new(), sweep_at: FEW }) }
+    }
+
+    /// The account of a principal, for as long as somebody holds it; `None` where nothing is limited.
+    pub(crate) fn account(&self, principal: &Principal, now: Instant) -> Option<Arc<Account>> {
+        if self.limits == Limits::default() {
+            return None;
+        }
+        let mut accounts = self.lock();
+        if let Some(account) = accounts.of.get(principal) {
+            return Some(Arc::clone(account));
+        }
+        if accounts.of.len() >= accounts.sweep_at {
+            // Who has no more than a new account would say comes back to the same.
+            accounts.of.retain(|_, account| Arc::strong_count(account) > 1 || !account.pace.is_full(now));
+            accounts.sweep_at = FEW.max(accounts.of.len() * 2);
+        }
+        let account = Arc::new(Account::new(&self.limits, now));
+        accounts.of.insert(principal.clone(), Arc::clone(&account));
+        Some(account)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Accounts> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one principal has and did.
+#[derive(Debug)]
+pub(crate) struct Account {
+    sessions: Count,
+    calls: Count,
+    pace: Pace,
+}
+
+impl Account {
+    fn new(limits: &Limits, now: Instant) -> Account {
+        Account { sessions: Count::new(limits.sessions), calls: Count::new(limits.calls), pace: Pace::new(limits.rate, now) }
+    }
+
+    /// A call that is refused does not count, neither as one in flight nor toward the rate.
+    pub(crate) fn begin_call(self: &Arc<Self>, now: Instant) -> Result<InFlight, Exceeded> {
+        if !self.calls.take() {
+            return Err(Exceeded::Calls);
+        }
+        let call = InFlight(Arc::clone(self));
+        self.pace.take(now).map_err(Exceeded::Rate)?;
+        Ok(call)
+    }
+
+    pub(crate) fn open_session(self: &Arc<Self>) -> Result<Held, Exceeded> {
+        if self.sessions.take() { Ok(Held(Arc::clone(self))) } else { Err(Exceeded::Sessions) }
+    }
+}
+
+/// A call, until it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct InFlight(Arc<Account>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.calls.give_back();
+    }
+}
+
+/// A session, until it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Held(Arc<Account>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.sessions.give_back();
+    }
+}
+
+#[derive(Debug)]
+struct Count {
+    taken: AtomicUsize,
+    limit: usize,
+}
+
+impl Count {
+    fn new(limit: Option<usize>) -> Count {
+        Count { taken: AtomicUsize::new(0), limit: limit.unwrap_or(usize::MAX) }
+    }
+
+    fn take(&self) -> bool {
+        let more = |taken| (taken < self.limit).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    fn give_back(&self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A rate, kept as one time (the generic cell rate algorithm): when everything that was done would be done, had it been done one
+/// after the other, each in its part of a second.
+#[derive(Debug)]
+struct Pace {
+    /// Where its times count from.
+    start: Instant,
+    /// In nanoseconds since then.
+    done: AtomicU64,
+    /// What one takes, and what all that may come at once take. `None`: no rate.
+    one: Option<(u64, u64)>,
+}
+
+impl Pace {
+    fn new(rate: Option<u32>, start: Instant) -> Pace {
+        // Rounded up, so that a second never has more; nothing may come where the rate is 0.
+        let one = rate.map(|rate| match u64::from(rate) {
+            0 => (SECOND, 0),
+            rate => (SECOND.div_ceil(rate), SECOND.div_ceil(rate) * rate),
+        });
+        Pace { start, done: AtomicU64::new(0), one }
+    }
+
+    /// # Errors
+    /// How long it is too early.
+    fn take(&self, now: Instant) -> Result<(), Duration> {
+        let Some((one, all)) = self.one else { return Ok(()) };
+        let now = self.since(now);
+        let next = |done: u64| Some(done.max(now) + one).filter(|next| next - now <= all);
+        match self.done.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next) {
+            Ok(_) => Ok(()),
+            Err(done) => Err(Duration::from_nanos(done.max(now) + one - now - all)),
+        }
+    }
+
+    /// Whether as many may come as ever.
+    fn is_full(&self, now: Instant) -> bool {
+        self.done.load(Ordering::Relaxed) <= self.since(now)
+    }
+
+    fn since(&self, now: Instant) -> u64 {
+        // 292 years.
+        u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX / 2)
+    }
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests;
