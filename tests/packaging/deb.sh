@@ -82,21 +82,21 @@ debian_root() {
   touch "$work/root/complete"
 }
 
-# in_root COMMAND...: in a copy that goes away with its namespace; target/packaging is at /work there.
+# in_root COMMAND...: in a copy that goes away with its namespace; target/packaging is at /made there.
 in_root() {
   unshare --mount --propagation private bash -euc '
     cd "$0"; shift 0
     mkdir -p run/root && mount -t tmpfs tmpfs run/root && mkdir run/root/{upper,work,all}
     mount -t overlay overlay -o "lowerdir=root,upperdir=run/root/upper,workdir=run/root/work" run/root/all
     mount -t proc proc run/root/all/proc && mount --bind /dev run/root/all/dev
-    mkdir run/root/all/work && mount --bind . run/root/all/work
+    mkdir run/root/all/made && mount --bind . run/root/all/made
     exec chroot run/root/all /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$@"
   ' "$work" "$@"
 }
 
 installed() {
   in_root bash -euxc '
-    dpkg --install /work/deb/*.deb
+    dpkg --install /made/deb/*.deb
     mcp-http-gateway --version
     test "$(stat -c "%U:%G %a" /etc/mcp-http-gateway)" = "root:mcp-http-gateway 2750"
     test "$(stat -c "%U:%G %a" /etc/mcp-http-gateway/gateway.toml)" = "root:root 644"
@@ -106,7 +106,7 @@ installed() {
     test ! -e /etc/systemd/system/multi-user.target.wants/mcp-http-gateway.service
     echo "# mine" >>/etc/mcp-http-gateway/gateway.toml
     systemctl enable mcp-http-gateway.service
-    dpkg --install /work/deb/*.deb
+    dpkg --install /made/deb/*.deb
     grep "# mine" /etc/mcp-http-gateway/gateway.toml
     test -L /etc/systemd/system/multi-user.target.wants/mcp-http-gateway.service
     dpkg --verify mcp-http-gateway | grep -v "c /etc/mcp-http-gateway/gateway.toml" | grep . && exit 1
@@ -117,9 +117,9 @@ installed() {
 
 purged() {
   in_root bash -euxc '
-    look() { find / -xdev \( -path /work -o -path /run -o -path /proc -o -path /dev -o -path /tmp -o -path /var/lib/dpkg -o -path /var/log -o -path /var/cache \) -prune -o -print | grep -vE "^/(etc/(passwd|group|shadow|gshadow)-|etc/.pwd.lock)" | sort; cat /etc/passwd /etc/group; dpkg --get-selections; }
+    look() { find / -xdev \( -path /made -o -path /run -o -path /proc -o -path /dev -o -path /tmp -o -path /var/lib/dpkg -o -path /var/log -o -path /var/cache \) -prune -o -print | grep -vE "^/(etc/(passwd|group|shadow|gshadow)-|etc/.pwd.lock)" | sort; cat /etc/passwd /etc/group; dpkg --get-selections; }
     look >/tmp/before
-    dpkg --install /work/deb/*.deb
+    dpkg --install /made/deb/*.deb
     systemctl enable mcp-http-gateway.service mcp-http-gateway.socket
     touch /etc/mcp-http-gateway/tokens
     install -d -o mcp-http-gateway /var/lib/mcp-http-gateway/.npm

@@ -21,11 +21,11 @@ readme_runs() {
     [[ -z ${!variable:-} ]] || environment+=("$variable=${!variable}")
   done
   in_root "${environment[@]}" bash -eucx '
-    cp /work/run/apt/resolv.conf /work/run/apt/hosts /etc/ && cp -n /work/run/apt/apt.conf.d/* /etc/apt/apt.conf.d/
+    cp /made/run/apt/resolv.conf /made/run/apt/hosts /etc/ && cp -n /made/run/apt/apt.conf.d/* /etc/apt/apt.conf.d/
     apt-get update -qq
     trap "kill \$(jobs -p)" EXIT
-    cd /work/deb
-    . /work/run/readme.sh
+    cd /made/deb
+    . /made/run/readme.sh
     # Whoever shows no token is turned away, and each server has its own count.
     test "$(curl -s -o /dev/null -w "%{http_code}" --cacert tls.crt https://localhost:8443/servers/notes/mcp)" = 401
     test "$(curl -fsS http://127.0.0.1:9464/readyz | sort | tr "\n" " ")" = "files: ready notes: ready "

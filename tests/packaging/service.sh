@@ -98,7 +98,7 @@ within() {
 }
 
 started() {
-  inside dpkg --install "/work/deb/$(basename "$deb")" && inside systemctl enable --now $name.service || return
+  inside dpkg --install "/made/deb/$(basename "$deb")" && inside systemctl enable --now $name.service || return
   is "$(property ActiveState)" active || return
   local status
   status=$(property StatusText)
@@ -119,7 +119,7 @@ readyz() {
 reloaded() {
   local main
   main=$(property MainPID)
-  inside mkdir -p /opt/servers /home/somebody && inside cp -r /work/servers /work/npm /opt/ &&
+  inside mkdir -p /opt/servers /home/somebody && inside cp -r /made/servers /made/npm /opt/ &&
     inside sh -c 'cat >>/etc/mcp-http-gateway/gateway.toml' <<'END' || return
 [servers.node]
 cmd = ["node", "/opt/servers/look.mjs"]
