@@ -10,6 +10,8 @@ pub(crate) struct Case {
     /// The gateway's `--child-era`, and which child it is.
     pub(crate) era: &'static str,
     pub(crate) client: Client,
+    /// Fields beside those that a request must have: every real client says what it is.
+    pub(crate) more: &'static str,
     /// The gateway's `--bearer-tokens` has one, and it is shown.
     pub(crate) has_token: bool,
     pub(crate) ask: Ask,
@@ -43,17 +45,22 @@ const CALL: Case = Case {
     response: "auto",
     era: "legacy",
     client: Client::Legacy,
+    more: "",
     has_token: false,
     ask: Ask::Hello,
 };
 
+/// A call of a client that has a name, as all have.
+const NAMED: Case = Case { name: "named", more: "user-agent: bench/1.0\r\n", ..CALL };
+
 /// The case whose cost is held against another's, and that one: who shows a token pays so much percent more at most.
-pub(crate) const TOKEN: (&str, &str, f64) = ("token", CALL.name, 5.0);
+pub(crate) const TOKEN: (&str, &str, f64) = ("token", NAMED.name, 5.0);
 
 /// In the order of the table.
-pub(crate) const CASES: [Case; 8] = [
+pub(crate) const CASES: [Case; 9] = [
     CALL,
-    Case { name: TOKEN.0, has_token: true, ..CALL },
+    NAMED,
+    Case { name: TOKEN.0, has_token: true, ..NAMED },
     Case { name: "sse", response: "sse", ..CALL },
     Case { name: "large", calls: 600, ask: Ask::Letters(64 << 10), ..CALL },
     Case { name: "progress", calls: 800, ask: Ask::Progress, ..CALL },

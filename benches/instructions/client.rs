@@ -93,6 +93,7 @@ impl Wire {
         socket.set_nodelay(true).expect("a TCP socket");
         socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a TCP socket");
         let mut wire = Wire { socket, fields: FIELDS.to_owned() };
+        wire.fields += case.more;
         wire.fields.extend(token.map(|token| format!("authorization: Bearer {token}\r\n")));
         match case.client {
             Client::Modern => wire.fields += "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: echo\r\n",

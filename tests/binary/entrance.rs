@@ -95,7 +95,7 @@ fn a_token_is_shown_or_nothing_is_served() {
 }
 
 #[test]
-fn what_one_principal_opened_is_unknown_to_another_byte_for_byte() {
+fn cve_2026_52869_what_one_principal_opened_is_unknown_to_another_byte_for_byte() {
     // CVE-2026-52869: sessions, streams and resumes belong to whoever opened them.
     let tokens = Tokens::new();
     let (alice, bob) = (tokens.add("alice"), tokens.add("bob"));

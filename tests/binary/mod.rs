@@ -1,5 +1,6 @@
 //! The real program: what only shows with processes, signals, sockets and load.
 
+mod advisories;
 mod children;
 mod clocks;
 mod command_line;
