@@ -73,7 +73,7 @@ const ROOMS: [(&str, &[&str]); 26] = [
         ],
     ),
     ("demo", &[]),
-    ("cli", &["auth", "config"]),
+    ("cli", &["auth", "config", "tls"]),
     ("fuzzing", &["auth", "session", "bridge", "link", "child", "config", "protocol", "budget", "metrics", "principal", "seal"]),
 ];
 

@@ -32,6 +32,9 @@ impl Config {
     }
 }
 
+/// Whose option, as a flag without its dashes, and what is wrong with what it names.
+pub(crate) type Finding = (Option<String>, &'static str, String);
+
 /// What is said of a file by itself, as `check-config` wants it.
 #[derive(Debug)]
 pub(crate) struct Checked {
@@ -41,10 +44,15 @@ pub(crate) struct Checked {
 }
 
 /// Checks a file of `--config`, or of `--mcp-json` if that is what it is called. It need not name a server.
-pub(crate) fn check(path: &Path, demo: &[OsString]) -> Result<Checked, Fault> {
+/// `look` tells what is wrong with the files that the options name, by server (none for the gateway's own) and option.
+pub(crate) fn check(path: &Path, demo: &[OsString], look: impl Fn(&Config) -> Vec<Finding>) -> Result<Checked, Fault> {
     let mut files = read(&Given::file(path))?;
     let merged = layers::merge(&Given::nothing(), &files);
-    let (_, mut faults) = checked(&mut files, &merged, demo);
+    let (config, mut faults) = checked(&mut files, &merged, demo);
+    for (server, option, text) in config.iter().flat_map(look) {
+        let complaint = Complaint { server, option, text, is_unavailable: false };
+        faults.complaint(&complaint, &files, &merged);
+    }
     faults.usage.retain(|text| text != command::NONE);
     faults.wrong.retain(|wrong| wrong.text != NAMES_NONE);
     let is_server =

@@ -13,9 +13,9 @@ pub(crate) use self::build::DEFAULT as DEFAULT_SERVER;
 pub(crate) use self::flags::{AtSessionCap, ChildEra, Children, Flags, OnChildExit, Response};
 pub use self::flags::{Cli, LogFormat, Task, TokenTask};
 pub use self::given::Given;
-pub(crate) use self::load::check;
 #[cfg(fuzzing)]
 pub(crate) use self::load::reading;
+pub(crate) use self::load::{Finding, check};
 
 mod build;
 mod command;

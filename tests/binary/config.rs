@@ -57,6 +57,20 @@ fn check_config_tells_all_faults_and_ends_with_78() {
 }
 
 #[test]
+fn check_config_looks_into_the_files_of_tokens_and_tls() {
+    let files = Files::new(&[
+        ("a.toml", "tls_cert = \"pem\"\ntls_key = \"pem\"\n[servers.a]\ncmd = \"sh\"\nbearer_tokens = \"tokens\"\n"),
+        ("pem", "no certificate"),
+        ("tokens", "no key\n"),
+    ]);
+    let (code, out, told) = files.run(&["check-config", "a.toml"]);
+    assert_eq!((code, out.as_str()), (78, ""));
+    let begins: Vec<&str> = told.lines().map(|line| line.split(" pem").next().unwrap_or_default()).collect();
+    assert!(begins.contains(&"a.toml:1:1: tls_cert:") && begins.contains(&"a.toml:2:1: tls_key:"), "{told}");
+    assert!(told.contains("a.toml:5:1: servers.a.bearer_tokens: tokens"), "{told}");
+}
+
+#[test]
 fn print_config_prints_what_config_reads_and_no_value_of_a_variable() {
     let files =
         Files::new(&[("a.toml", "max_calls = 7\n[servers.a]\ncmd = [\"sh\", \"-c\", \"exit\"]\nenv = { KEY = \"secret\" }\n")]);

@@ -11,7 +11,7 @@ use crate::config::load::reading;
 /// What is wrong with a text, beside that it may name no server.
 fn faults(text: &str) -> Vec<String> {
     let file = File::toml(text);
-    match check(&file.path, &demo()) {
+    match check(&file.path, &demo(), |_| Vec::new()) {
         Ok(_) => Vec::new(),
         Err(fault) => {
             assert_eq!(fault.exit_code(), 78);
@@ -218,7 +218,7 @@ fn a_fault_of_a_flag_is_told_as_a_flags_and_once_for_all_servers() {
         File::toml("").faults(&[]),
         ["gateway.toml: names no server; write cmd = \"COMMAND LINE\" or [servers.NAME], or name one on the command line",]
     );
-    assert_eq!(check(&File::toml("").path, &demo()).expect("it is good").servers, 0);
+    assert_eq!(check(&File::toml("").path, &demo(), |_| Vec::new()).expect("it is good").servers, 0);
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn values_of_the_childrens_environment_are_hidden() {
     assert!(text.contains("env = { B = \"(hidden)\" }") && text.contains("env = { C = \"(hidden)\" }"), "{text}");
     let (text, _) = print(&given(&["--cmd", "sh", "--env", "A=secret", "--env", "A=secret"]), &demo()).expect("a configuration");
     assert!(text.contains("env = { A = \"(hidden)\" }"), "{text}");
-    assert!(check(&File::toml(text).path, &demo()).is_ok());
+    assert!(check(&File::toml(text).path, &demo(), |_| Vec::new()).is_ok());
 }
 
 #[test]

@@ -187,7 +187,7 @@ fn every_option_stands_in_the_shipped_file_once_and_at_its_default() {
     let (shipped, plain) =
         (file.load(&["--demo"]).expect("it is good"), Config::load(&given(&["--demo"]), &demo()).expect("it is good"));
     assert_eq!(format!("{shipped:?}"), format!("{plain:?}"));
-    assert_eq!(check(&file.path, &demo()).expect("it is good").servers, 0);
+    assert_eq!(check(&file.path, &demo(), |_| Vec::new()).expect("it is good").servers, 0);
 }
 
 #[test]
@@ -197,7 +197,8 @@ fn what_is_commented_out_can_be_taken_in() {
         |line: &str| line.starts_with("[servers.") || line.split(" = ").next().is_some_and(|key| options::find(key).is_some());
     let taken: Vec<&str> =
         text.lines().map(|line| line.strip_prefix("# ").filter(|line| is_line(line)).unwrap_or(line)).collect();
-    let faults = check(&File::toml(taken.join("\n")).path, &demo()).expect_err("its files are not here").to_string();
+    let faults =
+        check(&File::toml(taken.join("\n")).path, &demo(), |_| Vec::new()).expect_err("its files are not here").to_string();
     let is_about_files = |line: &&str| {
         ["cannot be read", "not a directory", "No such file", "not on the PATH"].iter().any(|text| line.contains(text))
     };
