@@ -106,6 +106,8 @@ def count(text, name):
 
 
 configure(0)
+if os.path.exists("ready"):
+    os.remove("ready")
 log = open("gateway.log", "w")
 process = subprocess.Popen([gateway, "--config", "gateway.toml"], stderr=log)
 try:
