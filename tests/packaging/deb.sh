@@ -78,7 +78,7 @@ debian_root() {
   [[ -n $mirror ]] || { echo "apt's configuration names no mirror of Debian"; return 1; }
   rm -rf "$work/root"
   debootstrap --variant=minbase --include=systemd,nodejs,python3 bookworm "$work/root" "$mirror" || return
-  rm -rf "$work"/root/var/cache/apt/archives/*.deb "$work"/root/var/lib/apt/lists/*
+  rm -rf "$work/root/var/cache/apt/archives"/*.deb "$work/root/var/lib/apt/lists"/*
   touch "$work/root/complete"
 }
 
