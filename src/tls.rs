@@ -13,15 +13,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::ServerConfig;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
-use tokio_rustls::rustls::server::{ServerConfig, WebPkiClientVerifier};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
-use tokio_rustls::rustls::{Error, InconsistentKeys, RootCertStore, version};
+use tokio_rustls::rustls::{Error, InconsistentKeys, version};
 use tokio_rustls::{Accept, TlsAcceptor};
 
 use self::certificate::Certificate;
+pub(crate) use self::client_ca::{ClientCa, ClientCas, ClientCertificate};
 
 mod certificate;
+mod client_ca;
 
 /// What a handshake says that is to be spoken behind it (RFC 7301).
 pub(crate) const H2: &[u8] = b"h2";
@@ -31,6 +33,8 @@ const HTTP1: &[u8] = b"http/1.1";
 #[derive(Debug)]
 pub(crate) struct Tls {
     server: Arc<ServerConfig>,
+    /// Whose client certificates are believed, file by file.
+    pub(crate) client_cas: ClientCas,
     warnings: Vec<String>,
 }
 
@@ -42,30 +46,27 @@ pub(crate) struct TlsFault {
 }
 
 impl Tls {
-    /// Reads the server's certificate with its intermediate ones, its key, and the authorities whose client certificates are
-    /// believed. Without the last, no client is asked for one.
-    pub(crate) fn read(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Tls, TlsFault> {
+    /// Reads the server's certificate with its intermediate ones, its key, and files of authorities whose client certificates
+    /// are believed. Without any of those, no client is asked for one.
+    pub(crate) fn read<'a>(
+        certificate: &Path,
+        key: &Path,
+        client_cas: impl IntoIterator<Item = &'a Path>,
+    ) -> Result<Tls, TlsFault> {
         let provider = Arc::new(ring::default_provider());
         let mut lines = Vec::new();
         let chain = kept(certificates("--tls-cert", certificate), &mut lines);
         let key_der = kept(private_key(key), &mut lines);
-        let roots = client_ca.map(|file| (file, kept(certificates("--client-ca", file), &mut lines).unwrap_or_default()));
         let mut warnings: Vec<_> =
             chain.iter().flatten().take(1).filter_map(|leaf| warning("--tls-cert", certificate, leaf)).collect();
         let identity = chain.zip(key_der);
         let identity =
             identity.and_then(|(chain, key_der)| kept(identify(certificate, chain, key, key_der, &provider), &mut lines));
-        let verifier = match roots {
-            Some((file, roots)) => {
-                warnings.extend(roots.iter().filter_map(|root| warning("--client-ca", file, root)));
-                verifier(file, &roots, &provider, &mut lines)
-            }
-            None => Some(WebPkiClientVerifier::no_client_auth()),
-        };
-        match (identity, verifier) {
-            (Some(identity), Some(verifier)) => {
+        let believed = client_ca::read(client_cas, &provider, (&mut lines, &mut warnings));
+        match (identity, believed) {
+            (Some(identity), Some((client_cas, verifier))) => {
                 let server = server(identity, verifier, provider).map_err(|fault| TlsFault { lines: vec![fault] })?;
-                Ok(Tls { server: Arc::new(server), warnings })
+                Ok(Tls { server: Arc::new(server), client_cas, warnings })
             }
             _ => Err(TlsFault { lines }),
         }
@@ -95,12 +96,6 @@ impl Handshakes {
         let server = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
         TlsAcceptor::from(server).accept(stream)
     }
-}
-
-/// Whom a client's certificate names: `uri:…`, `email:…`, `dns:…` or `subject:…`, what it has first of these. `None` where
-/// there is no name that can be told from others in a log: none, one with control characters, one beyond 256 bytes.
-pub(crate) fn principal_name(chain: &[CertificateDer<'_>]) -> Option<String> {
-    Certificate::read(chain.first()?)?.principal_name()
 }
 
 /// What was read, or a line about it.
@@ -183,26 +178,6 @@ fn identify(
         )),
         Err(error) => Err(format!("--tls-cert {}: the first certificate in it cannot be used: {error}", certificate.display())),
     }
-}
-
-fn verifier(
-    file: &Path,
-    roots: &[CertificateDer<'static>],
-    provider: &Arc<CryptoProvider>,
-    faults: &mut Vec<String>,
-) -> Option<Arc<dyn ClientCertVerifier>> {
-    let mut store = RootCertStore::empty();
-    for (at, root) in roots.iter().enumerate() {
-        if let Err(error) = store.add(root.clone()) {
-            faults.push(format!("--client-ca {}: certificate {} in it cannot be used: {error}", file.display(), at + 1));
-        }
-    }
-    if store.len() < roots.len().max(1) {
-        return None;
-    }
-    let built =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider)).allow_unauthenticated().build();
-    kept(built.map_err(|error| format!("--client-ca {}: {error}", file.display())), faults)
 }
 
 fn server(

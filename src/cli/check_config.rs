@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Outcome, warned};
 use crate::auth::Tokens;
-use crate::config::{self, Config, DEFAULT_SERVER, Finding};
+use crate::config::{self, Config, DEFAULT_SERVER, Finding, ServerConfig};
 use crate::tls::Tls;
 
 /// Reads a file by itself: neither options nor the environment count. `demo` is the program that `demo = true` runs.
@@ -24,18 +24,24 @@ pub fn check_config(file: &Path, demo: &[OsString]) -> Outcome {
 /// What is wrong with the files of tokens and of TLS.
 fn look(config: &Config) -> Vec<Finding> {
     let mut found = Vec::new();
+    let name = |server: &ServerConfig| Some(server.name.clone()).filter(|name| name != DEFAULT_SERVER);
     for server in &config.servers {
         if let Some(Err(fault)) = server.bearer_tokens.as_deref().map(Tokens::read) {
-            let name = Some(server.name.clone()).filter(|name| name != DEFAULT_SERVER);
-            found.extend(fault.to_string().lines().map(|line| (name.clone(), "bearer-tokens", line.to_owned())));
+            found.extend(fault.to_string().lines().map(|line| (name(server), "bearer-tokens", line.to_owned())));
         }
     }
-    let tls = config.tls.as_ref().map(|files| Tls::read(&files.cert, &files.key, files.client_ca.as_deref()));
-    if let Some(Err(fault)) = tls {
-        let option = |line: &str| {
-            ["tls-key", "client-ca"].into_iter().find(|option| line.starts_with(&format!("--{option}"))).unwrap_or("tls-cert")
+    let Some(Err(fault)) = config.tls.as_ref().map(|files| Tls::read(&files.cert, &files.key, config.client_cas())) else {
+        return found;
+    };
+    for line in &fault.lines {
+        let believes = |server: &&ServerConfig| {
+            server.client_ca.as_ref().is_some_and(|file| line.starts_with(&format!("--client-ca {}: ", file.display())))
         };
-        found.extend(fault.lines.iter().map(|line| (None, option(line), line.clone())));
+        let believers: Vec<_> = config.servers.iter().filter(believes).collect();
+        found.extend(believers.iter().map(|server| (name(server), "client-ca", line.clone())));
+        if believers.is_empty() {
+            found.push((None, if line.starts_with("--tls-key") { "tls-key" } else { "tls-cert" }, line.clone()));
+        }
     }
     found
 }

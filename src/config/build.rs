@@ -114,9 +114,7 @@ pub(super) fn build(gateway: &Flags, entries: &[Entry], demo: &[OsString]) -> Re
         allows_cleartext_tokens: gateway.insecure_cleartext_tokens,
         socket_mode: gateway.socket_mode,
         tls: match (&gateway.tls_cert, &gateway.tls_key) {
-            (Some(cert), Some(key)) => {
-                Some(TlsFiles { cert: cert.clone(), key: key.clone(), client_ca: gateway.client_ca.clone() })
-            }
+            (Some(cert), Some(key)) => Some(TlsFiles { cert: cert.clone(), key: key.clone() }),
             _ => None,
         },
         replica: gateway.replica.clone(),
@@ -162,6 +160,10 @@ fn server(entry: &Entry, gateway: &Flags, is_local: bool, demo: &[OsString], wro
         wrong.add("prewarm", "--children shared is for a server of which there may be one process only; leave out --prewarm");
     }
     check_readable("bearer-tokens", flags.bearer_tokens.as_deref(), wrong);
+    if flags.client_ca.is_some() && gateway.tls_cert.is_none() && gateway.tls_key.is_none() {
+        wrong.add("client-ca", "--client-ca asks for certificates, which needs TLS; add: --tls-cert FILE --tls-key FILE");
+    }
+    check_readable("client-ca", flags.client_ca.as_deref(), wrong);
     for (option, value) in [("hibernate-after", flags.hibernate_after), ("max-stream-age", flags.max_stream_age)] {
         if value.is_some_and(|value| value < Duration::from_secs(1)) {
             wrong.add(option, format!("--{option} must be at least 1s"));
@@ -184,6 +186,7 @@ fn server(entry: &Entry, gateway: &Flags, is_local: bool, demo: &[OsString], wro
         on_child_exit: flags.on_child_exit,
         at_session_cap: flags.at_session_cap,
         bearer_tokens: flags.bearer_tokens.clone(),
+        client_ca: flags.client_ca.clone(),
         share: Share { sessions: flags.max_principal_sessions, calls: flags.max_principal_calls, rate: flags.max_principal_rate },
         limits: limits(flags),
     })
@@ -218,7 +221,7 @@ fn check_listen(gateway: &Flags, listen: &Listen, entries: &[Entry], wrong: &mut
     if listen.is_local() {
         return;
     }
-    let is_open = |entry: &Entry| entry.flags.bearer_tokens.is_none() && gateway.client_ca.is_none();
+    let is_open = |entry: &Entry| entry.flags.bearer_tokens.is_none() && entry.flags.client_ca.is_none();
     let open = entries.iter().find(|entry| is_open(entry));
     let mut missing = Vec::new();
     if open.is_some() && !gateway.insecure_no_auth {
@@ -260,12 +263,9 @@ fn check_tls(gateway: &Flags, wrong: &mut Complaints) {
     match (&gateway.tls_cert, &gateway.tls_key) {
         (Some(_), None) => wrong.add("tls-cert", "--tls-cert has no key; add: --tls-key FILE"),
         (None, Some(_)) => wrong.add("tls-key", "--tls-key has no certificate; add: --tls-cert FILE"),
-        (None, None) if gateway.client_ca.is_some() => {
-            wrong.add("client-ca", "--client-ca asks for certificates, which needs TLS; add: --tls-cert FILE --tls-key FILE");
-        }
         _ => {}
     }
-    let files = [("tls-cert", &gateway.tls_cert), ("tls-key", &gateway.tls_key), ("client-ca", &gateway.client_ca)];
+    let files = [("tls-cert", &gateway.tls_cert), ("tls-key", &gateway.tls_key)];
     files.into_iter().for_each(|(option, path)| check_readable(option, path.as_deref(), wrong));
 }
 

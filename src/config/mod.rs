@@ -1,10 +1,11 @@
 //! What the gateway was told to do, checked: a [`Config`] that exists can be run. Loaded from what was [`Given`] and the files
 //! that it names; read by everyone above `session`.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -128,6 +129,8 @@ pub(crate) struct ServerConfig {
     pub(crate) at_session_cap: AtSessionCap,
     /// Where the tokens of its clients are kept.
     pub(crate) bearer_tokens: Option<PathBuf>,
+    /// The authorities that its clients' certificates are of.
+    pub(crate) client_ca: Option<PathBuf>,
     pub(crate) share: Share,
     pub(crate) limits: Limits,
 }
@@ -137,7 +140,6 @@ pub(crate) struct ServerConfig {
 pub(crate) struct TlsFiles {
     pub(crate) cert: PathBuf,
     pub(crate) key: PathBuf,
-    pub(crate) client_ca: Option<PathBuf>,
 }
 
 /// A checked configuration.
@@ -239,12 +241,11 @@ impl Config {
 
     /// Whether it may serve where `at` says.
     pub(crate) fn check_exposed(&self, at: &Listen) -> Result<(), String> {
-        let is_open = |server: &&ServerConfig| server.bearer_tokens.is_none() && !self.takes_certificates();
         let missing = if at.is_local() {
             return Ok(());
         } else if self.access.hosts.is_empty() {
             "--allowed-host NAME"
-        } else if !self.allows_no_auth && self.servers.iter().any(|server| is_open(&server)) {
+        } else if !self.allows_no_auth && self.servers.iter().any(ServerConfig::is_open) {
             "--bearer-tokens FILE, or --insecure-no-auth"
         } else if !self.allows_cleartext_tokens
             && self.tls.is_none()
@@ -257,9 +258,9 @@ impl Config {
         Err(format!("the inherited socket {at} can be reached from other machines; add: {missing}"))
     }
 
-    /// Whether clients may show certificates.
-    pub(crate) fn takes_certificates(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
+    /// The files of authorities that some server believes, each once.
+    pub(crate) fn client_cas(&self) -> BTreeSet<&Path> {
+        self.servers.iter().filter_map(|server| server.client_ca.as_deref()).collect()
     }
 
     /// What is in force once `next` was read: what is fixed stays as it is.
@@ -274,6 +275,13 @@ impl Config {
             tls,
             ..self.clone()
         }
+    }
+}
+
+impl ServerConfig {
+    /// Nobody is asked who they are.
+    fn is_open(&self) -> bool {
+        self.bearer_tokens.is_none() && self.client_ca.is_none()
     }
 }
 

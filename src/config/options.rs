@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, Args as _, Command};
 use super::Flags;
 
 /// What an option is about that belongs to no server; all others may stand in `[servers.NAME]` too.
-pub(super) const OF_THE_GATEWAY: [&str; 25] = [
+pub(super) const OF_THE_GATEWAY: [&str; 24] = [
     "config",
     "mcp_json",
     "listen",
@@ -25,7 +25,6 @@ pub(super) const OF_THE_GATEWAY: [&str; 25] = [
     "exit_with_parent",
     "tls_cert",
     "tls_key",
-    "client_ca",
     "insecure_cleartext_tokens",
     "allowed_host",
     "allowed_origin",

@@ -14,7 +14,7 @@ use super::{CHILDREN, LOOK, StartError};
 use crate::auth::Tokens;
 use crate::config::{Config, DEFAULT_SERVER, ServerConfig};
 use crate::http::endpoints::{Endpoints, Served};
-use crate::http::entrance::Entrance;
+use crate::http::entrance::{Entrance, Proofs};
 use crate::http::{Doors, Http, refuser};
 use crate::link::EndReason;
 use crate::metrics::Metrics;
@@ -22,6 +22,7 @@ use crate::notify;
 use crate::server::{Commons, Server};
 use crate::shutdown::Shutdown;
 use crate::tide::Tide;
+use crate::tls::ClientCas;
 
 /// How often the gateway's own clock is looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -63,20 +64,21 @@ impl Fleet {
     /// Builds the servers; none begins anything before `start`.
     pub(super) fn new(
         config: Config,
+        client_cas: &ClientCas,
         commons: Commons,
         metrics: Arc<Metrics>,
         shutdown: Arc<Shutdown>,
     ) -> Result<Fleet, StartError> {
-        let tokens = tokens(&config).map_err(StartError::Tokens)?;
+        let proofs = proofs(&config, client_cas).map_err(StartError::Tokens)?;
         let nothing = Served { access: config.access.clone(), max_headers: config.bounds.max_headers, servers: Vec::new() };
         let endpoints = Endpoints::new(nothing, config.has_access_log, Arc::clone(&metrics));
         let state = State { config, running: Vec::new(), retiring: Vec::new(), metrics: BTreeMap::new() };
         let fleet = Fleet { endpoints: Arc::new(endpoints), metrics, commons, shutdown, state: Mutex::new(state) };
         {
             let mut state = fleet.lock();
-            let (servers, certified) = (state.config.servers.clone(), state.config.takes_certificates());
-            for (server, tokens) in servers.iter().zip(tokens) {
-                let http = fleet.build(&mut state, server, (tokens, certified), None).map_err(StartError::Random)?;
+            let servers = state.config.servers.clone();
+            for (server, proofs) in servers.iter().zip(proofs) {
+                let http = fleet.build(&mut state, server, proofs, None).map_err(StartError::Random)?;
                 state.running.push(Running { http, tasks: Tasks::default() });
             }
             fleet.serve(&state);
@@ -118,8 +120,8 @@ impl Fleet {
     ///
     /// # Errors
     /// What is wrong, in words; all is as it was.
-    pub(super) fn reload(self: &Arc<Self>, config: Config) -> Result<(), String> {
-        let tokens = tokens(&config)?;
+    pub(super) fn reload(self: &Arc<Self>, config: Config, client_cas: &ClientCas) -> Result<(), String> {
+        let proofs = proofs(&config, client_cas)?;
         let mut state = self.lock();
         let moves = state.config.served_at.is_none() && state.config.listen != config.listen;
         if moves || state.config.tls.is_some() != config.tls.is_some() {
@@ -132,23 +134,21 @@ impl Fleet {
         for option in state.config.fixed_differences(&config) {
             warn!("--{option} is read at the start only; what was in force stays so until the gateway is started again");
         }
-        let certified = config.takes_certificates();
-        let asks_alike = certified == state.config.takes_certificates();
         let mut former: Vec<Running> = std::mem::take(&mut state.running);
         let mut next = Vec::new();
         let (mut kept, mut begun_anew) = (0, 0);
-        for (server, tokens) in config.servers.iter().zip(tokens) {
+        for (server, proofs) in config.servers.iter().zip(proofs) {
             let before = former.iter().position(|running| running.http.server.config.name == server.name);
             let before = before.map(|at| former.swap_remove(at));
             match before {
-                Some(running) if asks_alike && running.http.server.config == *server => {
-                    renew(&running.http, tokens);
+                Some(running) if running.http.server.config == *server => {
+                    renew(&running.http, proofs);
                     kept += 1;
                     next.push(running);
                 }
                 before => {
                     let elder = before.as_ref().map(|running| Arc::clone(&running.http));
-                    match self.build(&mut state, server, (tokens, certified), elder.as_ref()) {
+                    match self.build(&mut state, server, proofs, elder.as_ref()) {
                         Ok(http) => {
                             let tasks = begun(&http.server);
                             next.push(Running { http, tasks });
@@ -216,12 +216,12 @@ impl Fleet {
         }
     }
 
-    /// A server, and by what its clients may show who they are. It takes the place of `elder`, if there is one.
+    /// A server, and by what its clients prove who they are. It takes the place of `elder`, if there is one.
     fn build(
         &self,
         state: &mut State,
         config: &ServerConfig,
-        (tokens, certified): (Option<Tokens>, bool),
+        proofs: Proofs,
         elder: Option<&Arc<Http>>,
     ) -> io::Result<Arc<Http>> {
         let metrics = if config.name == DEFAULT_SERVER {
@@ -233,7 +233,7 @@ impl Fleet {
         super::show_limits(&metrics, &config.limits);
         let server = Arc::new(Server::new(config, &self.commons, Arc::clone(&metrics))?);
         let quotas = Arc::clone(&server.quotas);
-        let entrance = Entrance::new(server.name, tokens, certified, quotas);
+        let entrance = Entrance::new(server.name, proofs, quotas);
         let doors = || Arc::new(Doors::new(&config.endpoint, config.limits.max_sessions));
         // Whoever has a stream of before sends what it says to its path.
         let before = elder.filter(|elder| elder.endpoint == config.endpoint).and_then(|elder| elder.doors.clone());
@@ -292,23 +292,27 @@ impl Fleet {
     }
 }
 
-/// The tokens of each server, in their order; or all that is wrong with them.
-fn tokens(config: &Config) -> Result<Vec<Option<Tokens>>, String> {
+/// What each server takes as a proof, in their order; or all that is wrong with their tokens.
+fn proofs(config: &Config, client_cas: &ClientCas) -> Result<Vec<Proofs>, String> {
     let mut wrong = Vec::new();
     let mut all = Vec::new();
     for server in &config.servers {
-        match server.bearer_tokens.as_deref().map(Tokens::read).transpose() {
-            Ok(tokens) => all.push(tokens),
-            Err(fault) => wrong.push(fault.to_string()),
+        // A server is never open because what it asks for was not read.
+        let client_ca = server.client_ca.as_ref().map(|file| {
+            client_cas.get(file).cloned().ok_or_else(|| format!("--client-ca {}: is of use with TLS only", file.display()))
+        });
+        let tokens = server.bearer_tokens.as_deref().map(Tokens::read).transpose().map_err(|fault| fault.to_string());
+        match (tokens, client_ca.transpose()) {
+            (Ok(tokens), Ok(client_ca)) => all.push(Proofs { tokens, client_ca }),
+            (tokens, client_ca) => wrong.extend(tokens.err().into_iter().chain(client_ca.err())),
         }
     }
     if wrong.is_empty() { Ok(all) } else { Err(wrong.join("\n")) }
 }
 
-/// Other tokens are good from here on; who has none any more is no longer served.
-fn renew(http: &Http, tokens: Option<Tokens>) {
-    let Some(tokens) = tokens else { return };
-    http.entrance.renew(tokens);
+/// Other proofs are good from here on; whose token is none any more is no longer served.
+fn renew(http: &Http, proofs: Proofs) {
+    http.entrance.renew(proofs);
     for session in http.server.registry.all() {
         if !http.entrance.knows(&session.principal) {
             session.end(EndReason::Revoked);

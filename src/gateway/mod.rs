@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::notify::{self, Pulse};
 use crate::server::Commons;
 use crate::shutdown::{Phase, Shutdown};
-use crate::tls::{Handshakes, Tls, TlsFault};
+use crate::tls::{ClientCas, Handshakes, Tls, TlsFault};
 use crate::workers::Workers;
 
 mod fleet;
@@ -140,7 +140,7 @@ impl Reloader {
 
     fn put_in_force(&self, config: Config) -> Result<(), String> {
         let tls = read_tls(&config).map_err(|fault| fault.to_string())?;
-        self.fleet.reload(config)?;
+        self.fleet.reload(config, &tls.as_ref().map_or_else(ClientCas::new, |tls| tls.client_cas.clone()))?;
         if let (Some(handshakes), Some(tls)) = (&self.handshakes, tls) {
             handshakes.renew(tls);
         }
@@ -173,7 +173,9 @@ impl Gateway {
             (None, Some(listen)) => Some(bind(listen, config.socket_mode).await?),
             (None, None) => None,
         };
-        let handshakes = read_tls(&config)?.map(|tls| Arc::new(Handshakes::new(tls)));
+        let tls = read_tls(&config)?;
+        let client_cas = tls.as_ref().map_or_else(ClientCas::new, |tls| tls.client_cas.clone());
+        let handshakes = tls.map(|tls| Arc::new(Handshakes::new(tls)));
         if config.owns_process && config.holds_secrets() {
             // No core dump of it, and no other process of its user looks into its memory. A system that refuses has no such thing.
             let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
@@ -189,7 +191,7 @@ impl Gateway {
         };
         let connections = Arc::new(Semaphore::new(config.bounds.max_connections));
         let ready_file = config.ready_file.clone();
-        let fleet = Fleet::new(config, commons, metrics, Arc::clone(&shutdown))?;
+        let fleet = Fleet::new(config, &client_cas, commons, metrics, Arc::clone(&shutdown))?;
         if let Some(path) = &ready_file {
             std::fs::write(path, format!("{address}\n")).map_err(StartError::ReadyFile)?;
         }
@@ -296,7 +298,7 @@ impl Gateway {
 
 fn read_tls(config: &Config) -> Result<Option<Tls>, TlsFault> {
     let Some(files) = &config.tls else { return Ok(None) };
-    let tls = Tls::read(&files.cert, &files.key, files.client_ca.as_deref())?;
+    let tls = Tls::read(&files.cert, &files.key, config.client_cas())?;
     tls.warnings().iter().for_each(|text| warn!("{text}"));
     Ok(Some(tls))
 }

@@ -11,7 +11,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use crate::metrics::Metrics;
-use crate::tls::{H2, Handshakes, principal_name};
+use crate::tls::{ClientCertificate, H2, Handshakes};
 
 /// The answer to a request in clear text.
 const CLEAR: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\
@@ -21,8 +21,7 @@ const CLEAR: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; cha
 pub(super) struct Shaken {
     pub(super) stream: Box<TlsStream<TcpStream>>,
     pub(super) is_h2: bool,
-    /// Whom the client's certificate names.
-    pub(super) certificate: Option<Arc<str>>,
+    pub(super) certificate: Option<ClientCertificate>,
 }
 
 /// A handshake under way; it comes to nothing if the client goes, or speaks something else.
@@ -50,11 +49,11 @@ pub(super) async fn shake(stream: TcpStream, handshakes: Arc<Handshakes>, metric
     let (_, session) = stream.get_ref();
     let is_h2 = session.alpn_protocol() == Some(H2);
     let certificate = session.peer_certificates().and_then(|chain| {
-        let name = principal_name(chain);
-        if name.is_none() {
+        let certificate = ClientCertificate::of(chain);
+        if certificate.is_none() {
             debug!("a client's certificate has no name that could be used");
         }
-        name.map(Arc::from)
+        certificate
     });
     Some(Shaken { stream, is_h2, certificate })
 }

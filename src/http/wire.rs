@@ -14,6 +14,7 @@ use super::entrance::Pass;
 use super::hush;
 use crate::link::stream::{Connection, Cut};
 use crate::shutdown::{Phase, Shutdown};
+use crate::tls::ClientCertificate;
 
 mod waits;
 
@@ -62,8 +63,8 @@ pub(crate) struct Wire {
     ticker: Arc<Ticker>,
     speaks: AtomicU8,
     order: AtomicU8,
-    /// Whom its client's certificate names, once TLS has proved it.
-    certificate: OnceLock<Arc<str>>,
+    /// What its client showed, once TLS has proved that it is its own.
+    certificate: OnceLock<Box<ClientCertificate>>,
     /// It has asked for something.
     has_asked: AtomicBool,
     /// Requests that are not answered, and answers that are not sent.
@@ -188,17 +189,17 @@ impl Wire {
     }
 
     /// The handshake of TLS has ended; it may have proved whose connection this is.
-    pub(super) fn shaken(&self, certificate: Option<Arc<str>>) {
+    pub(super) fn shaken(&self, certificate: Option<ClientCertificate>) {
         if let Some(certificate) = certificate {
             // There is one handshake a connection.
-            let _ = self.certificate.set(certificate);
+            let _ = self.certificate.set(Box::new(certificate));
         }
         self.moved();
     }
 
-    /// Whom the client's certificate names: `uri:…`, `email:…`, `dns:…` or `subject:…`.
-    pub(crate) fn certificate(&self) -> Option<&Arc<str>> {
-        self.certificate.get()
+    /// What the client showed. Which servers believe it is theirs to say.
+    pub(crate) fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.get().map(|certificate| &**certificate)
     }
 
     /// Whom a body wakes that waits for the clock: on HTTP/2 each stream is a task of its own.

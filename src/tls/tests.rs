@@ -65,7 +65,7 @@ impl Authority {
     pub(crate) fn server(&self) -> Tls {
         let issued = self.issue(|params| params.subject_alt_names = vec![dns("localhost")]);
         let (certificate, key) = (self.write("tls.pem", &issued.pem), self.write("tls.key", &issued.key_pem));
-        Tls::read(&certificate, &key, Some(&self.write("ca.pem", &self.pem))).expect("good files")
+        Tls::read(&certificate, &key, [&*self.write("ca.pem", &self.pem)]).expect("good files")
     }
 }
 
@@ -85,8 +85,12 @@ fn lines(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Vec<String
     Tls::read(certificate, key, client_ca).expect_err("refused").lines
 }
 
+fn named(chain: &[CertificateDer<'_>]) -> Option<String> {
+    ClientCertificate::of(chain).map(|shown| shown.name.to_string())
+}
+
 fn name_of(change: impl FnOnce(&mut CertificateParams)) -> Option<String> {
-    principal_name(&[Authority::new().issue(change).certificate])
+    named(&[Authority::new().issue(change).certificate])
 }
 
 #[test]
@@ -103,7 +107,7 @@ fn a_certificate_is_named_by_the_most_telling_of_its_names() {
     assert_eq!(of(&[address.clone(), dns("a.example")]).as_deref(), Some("dns:a.example"));
     assert_eq!(of(&[address]).as_deref(), Some("subject:CN=somebody"));
     assert_eq!(of(&[]).as_deref(), Some("subject:CN=somebody"));
-    assert_eq!(principal_name(&[]), None);
+    assert_eq!(named(&[]), None);
 }
 
 #[test]
@@ -201,7 +205,7 @@ fn a_certificate_out_of_its_time_is_served_with_a_warning() {
         });
         let (certificate, key) = (authority.write("tls.pem", &issued.pem), authority.write("tls.key", &issued.key_pem));
         let ca = authority.write("ca.pem", &issued.pem);
-        Tls::read(&certificate, &key, Some(&ca)).expect("served").warnings().to_vec()
+        Tls::read(&certificate, &key, [&*ca]).expect("served").warnings().to_vec()
     };
     assert_eq!(read(2000, 4000), [""; 0]);
     for (warnings, said) in [(read(2000, 2001), "days ago"), (read(3999, 4000), "not valid yet")] {
@@ -227,7 +231,7 @@ proptest! {
             der[at] = byte;
         }
         for der in [&der[..], &der[..cut.index(der.len())]] {
-            if let Some(name) = principal_name(&[CertificateDer::from(der)]) {
+            if let Some(name) = named(&[CertificateDer::from(der)]) {
                 prop_assert!(name.len() <= 256 && !name.contains(char::is_control), "{:?}", name);
             }
         }
@@ -235,6 +239,6 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_to_an_end(der: Vec<u8>) {
-        prop_assert_eq!(principal_name(&[CertificateDer::from(der)]), None);
+        prop_assert_eq!(named(&[CertificateDer::from(der)]), None);
     }
 }

@@ -1,6 +1,7 @@
 //! The real program: what only shows with processes, signals, sockets and load.
 
 mod advisories;
+mod certificates;
 mod children;
 mod clocks;
 mod command_line;

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio_rustls::rustls::{ClientConnection, StreamOwned};
 
 use super::events::Events;
 
@@ -17,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 impl Socket {
@@ -37,6 +39,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.set_read_timeout(Some(patience)),
             Socket::Unix(stream) => stream.set_read_timeout(Some(patience)),
+            Socket::Tls(stream) => stream.sock.set_read_timeout(Some(patience)),
         }
         .expect("a timeout");
     }
@@ -45,6 +48,7 @@ impl Socket {
         Ok(match self {
             Socket::Tcp(stream) => Socket::Tcp(stream.try_clone()?),
             Socket::Unix(stream) => Socket::Unix(stream.try_clone()?),
+            Socket::Tls(_) => return Err(io::ErrorKind::Unsupported.into()),
         })
     }
 }
@@ -54,6 +58,7 @@ impl Read for Socket {
         match self {
             Socket::Tcp(stream) => stream.read(buf),
             Socket::Unix(stream) => stream.read(buf),
+            Socket::Tls(stream) => stream.read(buf),
         }
     }
 }
@@ -63,11 +68,12 @@ impl Write for Socket {
         match self {
             Socket::Tcp(stream) => stream.write(buf),
             Socket::Unix(stream) => stream.write(buf),
+            Socket::Tls(stream) => stream.write(buf),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        if let Socket::Tls(stream) = self { stream.flush() } else { Ok(()) }
     }
 }
 

@@ -35,7 +35,7 @@ const LARGE: usize = 4 << 20;
 /// What [`Site::Echo`] answers.
 pub(in crate::http) async fn echo(request: &mut Request<Incoming>, wire: &Arc<Wire>) -> Response<Body> {
     let posted = request.body_mut().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    let name = wire.certificate().map(|name| name.as_bytes()).unwrap_or_default();
+    let name = wire.certificate().map(|shown| shown.name.as_bytes()).unwrap_or_default();
     Response::builder().header("x-certificate", name).body(Body::full(posted)).expect("a response")
 }
 
