@@ -156,7 +156,7 @@ impl Ledger {
         for routed in routed {
             match routed {
                 Routed::ToChild(line) => self.wrote(&line),
-                Routed::Passed(..) | Routed::Told(_) => panic!("nothing here is large"),
+                Routed::Passed(..) | Routed::Told(_) | Routed::Given(..) | Routed::Stored(_) => panic!("nothing here is large"),
                 Routed::Event(stream, kind, text) => {
                     self.event(stream.0, kind, &text);
                     told.push((stream.0, kind, text));

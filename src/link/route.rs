@@ -1,5 +1,6 @@
 //! Whose is each message? What a link asks of the router behind its lock, and what a router may want done.
 
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -29,6 +30,9 @@ pub(crate) trait Route: Send + 'static {
 
     /// A question could not be put on its stream: the line that tells the child.
     fn unasked(&mut self, text: &[u8]) -> Option<Vec<u8>>;
+
+    /// What it wanted to have of a large line, uncopied.
+    fn store(&mut self, _: Bytes) {}
 
     /// Calls that the child has not answered.
     fn calls_in_flight(&self) -> usize;
@@ -66,6 +70,10 @@ pub(crate) enum Routed {
     Event(StreamId, EventKind, Vec<u8>),
     /// The same: most of the child's line as it is.
     Passed(StreamId, EventKind, Around),
+    /// The same: a whole message that is large.
+    Given(StreamId, EventKind, Bytes),
+    /// Back to the router, by [`Route::store`]: a stretch of the child's line that is large.
+    Stored(Around),
     /// That stream ends without an answer.
     End(StreamId),
     /// To nobody; the reason is a metric's label.

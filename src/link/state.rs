@@ -255,6 +255,7 @@ impl<R: Route> State<R> {
             match routed {
                 Routed::Passed(stream, kind, around) => self.event(stream, kind, origin.give(around), effects),
                 Routed::Told(around) => self.tell_child(origin.tell(around)),
+                Routed::Stored(around) => self.router.store(origin.give(around)),
                 routed => self.apply(routed, effects),
             }
         }
@@ -285,7 +286,8 @@ impl<R: Route> State<R> {
                 self.event(stream, kind, text, effects);
             }
             // Only what has an origin is passed.
-            Routed::Passed(..) | Routed::Told(_) => {}
+            Routed::Passed(..) | Routed::Told(_) | Routed::Stored(_) => {}
+            Routed::Given(stream, kind, text) => self.event(stream, kind, text, effects),
             Routed::End(stream) => self.log.end(stream, effects),
             Routed::Dropped(reason) => self.metrics.drop_counted(reason),
             Routed::Expired(bound) => self.metrics.timeout_counted(bound),

@@ -1,10 +1,12 @@
 //! Large messages take little more memory than their size: nothing of them is copied whole more than once.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::gateway::{Gateway, Start, stub};
 use crate::support::modern;
-use crate::support::proc;
+use crate::support::proc::{self, eventually_true};
 use crate::support::session::{call, text_of};
 
 const LARGE: usize = 64 << 20;
@@ -81,4 +83,29 @@ fn a_message_of_64_mib_takes_little_more_memory_from_a_modern_client_to_a_legacy
 fn a_message_of_64_mib_takes_little_more_memory_from_a_legacy_client_to_a_modern_child() {
     let options = [&BOUNDS[..], &["--response", "sse", "--child-era", "modern"]].concat();
     crosses(|| Start::new(&options).child(&["--", &stub(), "modern"]).run(), in_a_session);
+}
+
+#[test]
+fn an_answer_that_comes_while_its_client_is_away_takes_little_more_memory_than_its_size() {
+    let gateway = Gateway::start(&BOUNDS);
+    let ask = |bytes: usize, more: &Value| {
+        let arguments = json!({ "bytes": bytes });
+        let request = modern::call(7, "impatient", &arguments, &json!({ "elicitation": {} }), more);
+        gateway.connect().exchange(&request).json()
+    };
+    // A server that has answered hears that its question is not open any more.
+    let ended = || gateway.log().iter().filter(|line| line.contains("the question has been answered")).count();
+    let returned = |bytes: usize| {
+        let before = ended();
+        let asked = ask(bytes, &json!({}));
+        assert_eq!(asked["result"]["resultType"], "input_required", "{asked}");
+        eventually_true(Duration::from_secs(20), "the server answers meanwhile", || ended() > before);
+        text_of(&ask(bytes, &json!({ "requestState": asked["result"]["requestState"], "inputResponses": {} }))).len()
+    };
+    assert_eq!(returned(1), 1);
+    let idle = proc::resident(gateway.pid());
+    assert_eq!(returned(LARGE), LARGE);
+    let taken = proc::peak(gateway.pid()).saturating_sub(idle) as f64 / LARGE as f64;
+    eprintln!("64 MiB that waited for their client took {taken:.3} times their size");
+    assert!(taken <= 1.25, "{taken}");
 }

@@ -321,6 +321,18 @@ fn tool(stub: &Shared, name: &str, id: &Value, params: &Value) {
             let answer = answer.recv_timeout(Duration::from_secs(60)).unwrap_or_default();
             text(&answer.to_string());
         }
+        // Asks the client, and answers with `bytes` letters before it was answered; says on stderr that it was.
+        "impatient" => {
+            let (send, answer) = channel();
+            let question = json!(format!("q-{id}"));
+            stub.lock().expect("no panic").waiting.insert(question.to_string(), send);
+            let params = json!({ "message": "?", "requestedSchema": { "type": "object", "properties": {} } });
+            line(&json!({ "jsonrpc": "2.0", "id": question, "method": "elicitation/create", "params": params }));
+            thread::sleep(Duration::from_millis(500));
+            text(&"x".repeat(usize::try_from(number("bytes")).unwrap_or(0)));
+            let _ = answer.recv_timeout(Duration::from_secs(60));
+            eprintln!("the question has been answered");
+        }
         // Asks two questions at once, and then two more; answers with all that the client said.
         "interview" => {
             let name = arguments["name"].as_str().unwrap_or_default();

@@ -244,8 +244,11 @@ fn has_local_reference(value: &[u8]) -> bool {
 }
 
 /// What a client expects in an object, in one.
-pub(super) fn in_object(value: &[u8]) -> Vec<u8> {
-    [br#"{"result":"#, value, b"}"].concat()
+pub(super) fn in_object(value: &[u8]) -> Pieces<'_> {
+    let mut out = Pieces::from(br#"{"result":"#.to_vec());
+    out.keep(value);
+    out.add(b"}");
+    out
 }
 
 /// What is to be done with a tool's result.
@@ -288,7 +291,7 @@ impl<'a> ToolResult<'a> {
             return Edit::Compose(Pieces::array(blocks));
         }
         match self.wrap {
-            Some(content) if member.is("structuredContent") => Edit::Put(in_object(content.value)),
+            Some(content) if member.is("structuredContent") => Edit::Compose(in_object(content.value)),
             _ => Edit::Keep,
         }
     }

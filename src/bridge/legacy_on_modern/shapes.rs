@@ -84,7 +84,7 @@ fn with_wrapped_results(message: &[u8]) -> Vec<u8> {
     let block = |block: &[u8]| {
         let edit = |member: &Member<'_>| {
             if member.is("structuredContent") && member.kind != Value::Object {
-                Edit::Put(in_object(member.value))
+                Edit::Put(in_object(member.value).joined())
             } else {
                 Edit::Keep
             }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::questions::Question;
@@ -16,7 +17,7 @@ use crate::link::stream::EventKind;
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::meta::{Ask, Level};
 use crate::protocol::scan::Span;
-use crate::protocol::splice::{Spliced, splice};
+use crate::protocol::splice::{Around, LARGE, Spliced, splice};
 use crate::protocol::sse::StreamId;
 
 /// Questions that come together are asked together: this long after the last, at most this long after the first.
@@ -27,6 +28,10 @@ const MAX_QUESTIONS: usize = 64;
 /// Log messages that a parked call keeps for its client.
 const KEPT_LOGS: usize = 64;
 const KEPT_LOG_BYTES: usize = 64 << 10;
+
+/// What a large answer that is kept has more than the child's once it is sent: in front of its largest part, and behind.
+const HEADROOM: usize = 64;
+const TAILROOM: usize = 1024;
 
 /// How far a leased call is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +68,7 @@ pub(crate) struct Lease {
     pub(super) logs: VecDeque<(Level, Vec<u8>)>,
     pub(super) log_bytes: usize,
     /// The child's answer, as it wrote it.
-    pub(super) stored: Option<Vec<u8>>,
+    pub(super) stored: Option<Bytes>,
     /// Held while a client waits or the child works for none.
     pub(super) place: Option<Place>,
 }
@@ -216,8 +221,14 @@ impl ModernOnLegacy {
                 // Its questions are open no longer: a server that has answered does not wait for them.
                 lease.refuse_questions("the call has ended", out);
                 lease.number = None;
-                lease.stored = Some(text.to_vec());
                 lease.phase = Phase::Stored { since };
+                if text.len() < LARGE {
+                    lease.stored = Some(Bytes::copy_from_slice(text));
+                } else {
+                    // White space around it, in whose place its client's id and what modern results have can stand.
+                    let room = |size| vec![b' '; size];
+                    out.push(Routed::Stored(Around { head: room(HEADROOM), kept: 0..text.len(), tail: room(TAILROOM) }));
+                }
             }
             (Phase::Running | Phase::Gathering { .. }, Some(stream)) => {
                 lease.refuse_questions("the call has ended", out);

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
@@ -343,6 +344,13 @@ impl Route for ModernOnLegacy {
 
     fn unasked(&mut self, _: &[u8]) -> Option<Vec<u8>> {
         None
+    }
+
+    /// The answer of the leased call, which came while its client was away.
+    fn store(&mut self, line: Bytes) {
+        if let Some(lease) = &mut self.lease {
+            lease.stored = Some(line);
+        }
     }
 
     fn calls_in_flight(&self) -> usize {

@@ -12,7 +12,7 @@ use crate::link::route::{Notice, Place, Routed};
 use crate::link::stream::EventKind;
 use crate::protocol::jsonrpc;
 use crate::protocol::object;
-use crate::protocol::splice::splice;
+use crate::protocol::splice::{Spliced, splice};
 use crate::protocol::sse::StreamId;
 
 /// Why a retry does not go on.
@@ -51,8 +51,10 @@ impl ModernOnLegacy {
         lease.tell_kept(stream, token.as_deref(), out);
         lease.place = Some(place);
         if let Some(text) = lease.stored.take() {
-            let answer = self.stored_answer(&lease, &text, asked, now);
-            out.push(Routed::Event(stream, EventKind::Answer, answer));
+            out.push(match self.stored_answer(&lease, &text, asked, now) {
+                Spliced::Whole(answer) => Routed::Event(stream, EventKind::Answer, answer),
+                answer @ Spliced::Around(_) => Routed::Given(stream, EventKind::Answer, answer.in_place(text)),
+            });
             self.lease = Some(lease);
             return self.free(out);
         }
@@ -113,11 +115,11 @@ impl ModernOnLegacy {
     }
 
     /// What a call that ended while it was parked is answered with.
-    fn stored_answer(&mut self, lease: &Lease, text: &[u8], asked: &Asked<'_>, now: Instant) -> Vec<u8> {
-        let Ok(envelope) = jsonrpc::read(text) else { return text.to_vec() };
+    fn stored_answer(&mut self, lease: &Lease, text: &[u8], asked: &Asked<'_>, now: Instant) -> Spliced {
+        let Ok(envelope) = jsonrpc::read(text) else { return Spliced::Whole(text.to_vec()) };
         match envelope.error.filter(|error| resend::is_url_required(error.of(text))) {
-            Some(error) => self.send_elsewhere(error.of(text), asked.id.1, lease, now),
-            None => messages::answer(text, &envelope, lease.ask, asked.id.1, &self.facts).joined(text),
+            Some(error) => Spliced::Whole(self.send_elsewhere(error.of(text), asked.id.1, lease, now)),
+            None => messages::answer(text, &envelope, lease.ask, asked.id.1, &self.facts),
         }
     }
 

@@ -159,7 +159,7 @@ impl Ledger {
         for routed in routed {
             match routed {
                 Routed::ToChild(line) => self.written(&line, &mut seen),
-                Routed::Passed(..) | Routed::Told(_) => panic!("nothing here is large"),
+                Routed::Passed(..) | Routed::Told(_) | Routed::Given(..) | Routed::Stored(_) => panic!("nothing here is large"),
                 Routed::Event(stream, kind, text) => self.event(stream.0, kind, &text, &mut seen),
                 Routed::End(stream) => {
                     seen.ended.push(stream.0);
