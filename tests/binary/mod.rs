@@ -10,6 +10,7 @@ mod edge;
 mod entrance;
 mod exact;
 mod http2;
+mod inherited;
 mod large;
 mod modern;
 mod options;
