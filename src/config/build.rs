@@ -159,7 +159,7 @@ fn server(entry: &Entry, gateway: &Flags, is_local: bool, demo: &[OsString], wro
     if flags.prewarm > 0 && flags.children == Children::Shared {
         wrong.add("prewarm", "--children shared is for a server of which there may be one process only; leave out --prewarm");
     }
-    check_readable("bearer-tokens", flags.bearer_tokens.as_deref(), wrong);
+    check_tokens(flags.bearer_tokens.as_deref(), wrong);
     if flags.client_ca.is_some() && gateway.tls_cert.is_none() && gateway.tls_key.is_none() {
         wrong.add("client-ca", "--client-ca asks for certificates, which needs TLS; add: --tls-cert FILE --tls-key FILE");
     }
@@ -273,6 +273,19 @@ fn check_readable(option: &'static str, path: Option<&Path>, wrong: &mut Complai
     let Some(path) = path else { return };
     if let Err(error) = rustix::fs::access(path, rustix::fs::Access::READ_OK) {
         wrong.add(option, format!("--{option} {}: cannot be read: {error}", path.display()));
+    }
+}
+
+fn check_tokens(path: Option<&Path>, wrong: &mut Complaints) {
+    match path {
+        Some(path) if !path.exists() => {
+            let text = format!(
+                "--bearer-tokens {path}: is not there; `mcp-http-gateway token new NAME --file {path}` makes it, with a first token",
+                path = path.display()
+            );
+            wrong.add("bearer-tokens", text);
+        }
+        path => check_readable("bearer-tokens", path, wrong),
     }
 }
 

@@ -1,11 +1,16 @@
 //! What servers of this protocol were warned of, where it takes the real program to show: transcripts named `cve_…` have the rest.
 
+use std::fs;
+use std::io;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::support::gateway::{Gateway, Start};
+use crate::support::gateway::{Gateway, Start, path_in};
 use crate::support::http::Request;
+use crate::support::modern;
 use crate::support::proc::eventually_true;
 use crate::support::session::{Session, call, initialize, text_of};
 
@@ -74,4 +79,98 @@ fn what_clients_and_servers_write_is_one_line_in_the_log_and_no_label_of_a_metri
     assert!(!text.contains("xxxx") && !text.contains("BREW") && !text.contains("31m"), "{text}");
     assert!(text.contains("method=\"_OTHER\""), "{text}");
     assert_eq!(text_of(&session.call("echo", &json!({ "text": "as before" }))), "as before");
+}
+
+/// A gateway in front of a server that has one result for each of these methods.
+fn in_front_of(dir: &TempDir, era: &str, results: &[(&str, Value)]) -> Gateway {
+    let answers: String = results
+        .iter()
+        .map(|(method, result)| {
+            format!("*'\"method\":\"{method}\"'*) echo '{{\"jsonrpc\":\"2.0\",\"id\":'$id',\"result\":{result}}}';;\n")
+        })
+        .collect();
+    let (path, script) = path_in(dir, "server.sh");
+    let text = format!(
+        "while IFS= read -r line; do\nid=${{line#*'\"id\":'}}; id=${{id%%[,\\}}]*}}\ncase \"$line\" in\n{answers}esac\ndone\n"
+    );
+    fs::write(path, text).expect("written");
+    Start::new(&["--child-era", era]).child(&["--", "sh", &script]).run()
+}
+
+#[test]
+fn cve_2026_116686_no_reference_in_a_schema_is_followed() {
+    // A server's schemas are read here: for the header fields of its tools, and to be written anew for older clients.
+    let (dir, elsewhere) = (TempDir::new().expect("a folder"), TcpListener::bind("127.0.0.1:0").expect("a port"));
+    elsewhere.set_nonblocking(true).expect("a flag");
+    let url = |name: &str| format!("http://{}/{name}.json", elsewhere.local_addr().expect("an address"));
+    let input = json!({
+        "$schema": url("meta"), "$id": url("id"), "type": "object", "$ref": url("whole"),
+        "properties": { "region": { "$ref": url("property"), "x-mcp-header": "Region" }, "open": true },
+        "$defs": { "there": { "$dynamicRef": url("definition") } },
+    });
+    let output = json!({ "type": "array", "items": { "$ref": url("items") }, "$defs": { "there": { "$ref": url("output") } } });
+    let tools = json!({ "tools": [{ "name": "t", "inputSchema": input, "outputSchema": output }] });
+    let capabilities = json!({ "tools": {} });
+    let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": capabilities, "serverInfo": { "name": "s", "version": "0" } });
+    let modern_tools = json!({ "resultType": "complete", "ttlMs": 0, "cacheScope": "private", "tools": tools["tools"] });
+    let discover = json!({
+        "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": capabilities, "ttlMs": 0, "cacheScope": "private",
+    });
+    let result = json!({ "content": [], "structuredContent": [1] });
+    let legacy = [("initialize", hello), ("tools/list", tools), ("tools/call", result.clone())];
+    let complete = json!({ "resultType": "complete", "content": [], "structuredContent": [1] });
+    let modern = [("server/discover", discover), ("tools/list", modern_tools), ("tools/call", complete)];
+    for (era, results) in [("legacy", &legacy), ("modern", &modern)] {
+        let gateway = in_front_of(&dir, era, results);
+        let session = Session::open(&gateway);
+        let list = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/list" });
+        let listed = gateway.ask(&session.post(list.to_string())).json();
+        assert_eq!(listed["result"]["tools"][0]["inputSchema"]["$ref"], url("whole"), "{listed}");
+        assert!(session.call("t", &json!({}))["result"].is_object());
+        let listed = gateway.ask(&modern::ask(1, "tools/list", json!({}), &json!({}))).json();
+        assert_eq!(listed["result"]["tools"][0]["inputSchema"]["$ref"], url("whole"), "{listed}");
+        let call = modern::call(2, "t", &json!({ "region": "here" }), &json!({}), &json!({}));
+        assert!(gateway.ask(&call.with("mcp-param-region", "here")).json()["result"].is_object());
+        let asked = elsewhere.accept().expect_err("nobody came");
+        assert_eq!(asked.kind(), io::ErrorKind::WouldBlock, "{era}");
+    }
+}
+
+#[test]
+fn cve_2026_0621_a_uri_template_is_a_text_like_others() {
+    // Matched as a pattern, this takes longer than anybody lives.
+    let dir = TempDir::new().expect("a folder");
+    let (template, uri) = (format!("a://{}", "{/x*}{,y*}".repeat(500)), format!("a://{}!", "/a,".repeat(12_000)));
+    let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": { "resources": {} }, "serverInfo": { "name": "s", "version": "0" } });
+    let templates = json!({ "resourceTemplates": [{ "uriTemplate": template, "name": "t" }] });
+    let contents = json!({ "contents": [{ "uri": uri, "text": "read" }] });
+    let results = [("initialize", hello), ("resources/templates/list", templates), ("resources/read", contents)];
+    let gateway = in_front_of(&dir, "legacy", &results);
+    let session = Session::open(&gateway);
+    let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "resources/templates/list" });
+    let read = json!({ "jsonrpc": "2.0", "id": 2, "method": "resources/read", "params": { "uri": uri } });
+    let [listed, text] = [list, read].map(|body| gateway.ask(&session.post(body.to_string())).json());
+    assert_eq!(listed["result"]["resourceTemplates"][0]["uriTemplate"], template);
+    assert_eq!(text["result"]["contents"][0]["text"], "read");
+    let listed = gateway.ask(&modern::ask(1, "resources/templates/list", json!({}), &json!({}))).json();
+    assert_eq!(listed["result"]["resourceTemplates"][0]["uriTemplate"], template);
+    let read = modern::ask(2, "resources/read", json!({ "uri": uri }), &json!({})).and("mcp-name", &uri);
+    assert_eq!(gateway.ask(&read).status(), 431, "no field is as long as that");
+    let read = modern::ask(2, "resources/read", json!({ "uri": &uri[..4_000] }), &json!({})).and("mcp-name", &uri[..4_000]);
+    assert_eq!(gateway.ask(&read).json()["result"]["contents"][0]["text"], "read");
+}
+
+#[test]
+fn python_sdk_2328_bytes_that_are_no_utf_8_end_nothing() {
+    let gateway = Gateway::start(&[]);
+    let session = Session::open(&gateway);
+    let bytes: Vec<u8> = [b"\xff\xfe\n{\"jsonrpc\":\"2.0\",\"method\":\"notifications/\xc3\x28\"}\n\xed\xa0\x80\n"].concat();
+    assert!(session.call("write", &json!({ "text": "", "bytes": bytes }))["result"].is_object());
+    let mut body = call("1", "1", "echo", &json!({ "text": "?" })).into_bytes();
+    let at = body.iter().position(|byte| *byte == b'?').expect("a text");
+    body[at] = 0xff;
+    let refused = gateway.ask(&session.post(body));
+    assert_eq!((refused.status(), &refused.json()["error"]["code"]), (400, &json!(-32700)));
+    session.echoes("as before");
+    assert_eq!(gateway.spawns(), 1, "the same process");
 }

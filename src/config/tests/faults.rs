@@ -182,7 +182,7 @@ fn options_that_do_not_go_together_are_told_where_they_stand() {
         ),
         (
             "bearer_tokens = \"/none\"\ncmd = \"sh\"",
-            "1:1: bearer_tokens: /none: cannot be read: No such file or directory (os error 2)",
+            "1:1: bearer_tokens: /none: is not there; `mcp-http-gateway token new NAME --file /none` makes it, with a first token",
         ),
         (
             "listen = \"unix:/run/x\"\ntls_cert = \"/dev/null\"\ntls_key = \"/dev/null\"",
