@@ -1,5 +1,6 @@
 //! Bytes that all logs together may hold. A counter that anyone may add to; whoever adds first looks whether it fits.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One process-wide allowance.
@@ -42,5 +43,28 @@ impl Budget {
 
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// So much of it, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Charge {
+    /// None where it does not fit.
+    pub(crate) fn new(budget: &Arc<Budget>, bytes: usize) -> Option<Charge> {
+        budget.fits(bytes).then(|| {
+            budget.add(bytes);
+            Charge { budget: Arc::clone(budget), bytes }
+        })
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budget.subtract(self.bytes);
     }
 }

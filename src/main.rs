@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         }
     };
     config.owns_process = true;
-    if let Err(text) = start_log(config.log_format, &config.log) {
+    if let Err(text) = start_log(&config) {
         eprintln!("error: {text}");
         return ExitCode::from(USAGE);
     }

@@ -88,29 +88,33 @@ impl Account {
         Account { sessions: Count::new(limits.sessions), calls: Count::new(limits.calls), pace: Pace::new(limits.rate, now) }
     }
 
-    /// A call that is refused does not count, neither as one in flight nor toward the rate.
-    pub(crate) fn begin_call(self: &Arc<Self>, now: Instant) -> Result<InFlight, Exceeded> {
-        if !self.calls.take() {
+    /// Calls that came together begin together, or none does. Those that are refused do not count, neither as in flight nor
+    /// toward the rate.
+    pub(crate) fn begin_calls(self: &Arc<Self>, count: usize, now: Instant) -> Result<InFlight, Exceeded> {
+        if !self.calls.take(count) {
             return Err(Exceeded::Calls);
         }
-        let call = InFlight(Arc::clone(self));
-        self.pace.take(now).map_err(Exceeded::Rate)?;
-        Ok(call)
+        let calls = InFlight(Arc::clone(self), count);
+        self.pace.take(count as u64, now).map_err(Exceeded::Rate)?;
+        Ok(calls)
     }
 
     pub(crate) fn open_session(self: &Arc<Self>) -> Result<Held, Exceeded> {
-        if self.sessions.take() { Ok(Held(Arc::clone(self))) } else { Err(Exceeded::Sessions) }
+        if self.sessions.take(1) { Ok(Held(Arc::clone(self))) } else { Err(Exceeded::Sessions) }
     }
 }
 
-/// A call, until it is dropped.
+/// So many calls, until it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct InFlight(Arc<Account>);
+pub(crate) struct InFlight(Arc<Account>, usize);
+
+/// What calls count as while they are in flight; nothing where there is no bound.
+pub(crate) type Counted = Option<Arc<InFlight>>;
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.calls.give_back();
+        self.0.calls.give_back(self.1);
     }
 }
 
@@ -121,7 +125,7 @@ pub(crate) struct Held(Arc<Account>);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.sessions.give_back();
+        self.0.sessions.give_back(1);
     }
 }
 
@@ -136,13 +140,13 @@ impl Count {
         Count { taken: AtomicUsize::new(0), limit: limit.unwrap_or(usize::MAX) }
     }
 
-    fn take(&self) -> bool {
-        let more = |taken| (taken < self.limit).then_some(taken + 1);
+    fn take(&self, count: usize) -> bool {
+        let more = |taken: usize| taken.checked_add(count).filter(|taken| *taken <= self.limit);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    fn give_back(&self) {
-        self.taken.fetch_sub(1, Ordering::Relaxed);
+    fn give_back(&self, count: usize) {
+        self.taken.fetch_sub(count, Ordering::Relaxed);
     }
 }
 
@@ -170,13 +174,13 @@ impl Pace {
 
     /// # Errors
     /// How long it is too early.
-    fn take(&self, now: Instant) -> Result<(), Duration> {
+    fn take(&self, count: u64, now: Instant) -> Result<(), Duration> {
         let Some((one, all)) = self.one else { return Ok(()) };
-        let now = self.since(now);
-        let next = |done: u64| Some(done.max(now) + one).filter(|next| next - now <= all);
+        let (now, these) = (self.since(now), one * count);
+        let next = |done: u64| Some(done.max(now) + these).filter(|next| next - now <= all);
         match self.done.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next) {
             Ok(_) => Ok(()),
-            Err(done) => Err(Duration::from_nanos(done.max(now) + one - now - all)),
+            Err(done) => Err(Duration::from_nanos(done.max(now) + these - now - all)),
         }
     }
 

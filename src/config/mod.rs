@@ -252,6 +252,8 @@ impl Config {
             && self.servers.iter().any(|server| server.bearer_tokens.is_some())
         {
             "--tls-cert FILE --tls-key FILE, or --insecure-cleartext-tokens"
+        } else if self.servers.iter().any(|server| server.expose_stderr) {
+            return Err(format!("the inherited socket {at} can be reached from other machines; leave out --expose-stderr"));
         } else {
             return Ok(());
         };

@@ -18,6 +18,7 @@ use crate::bridge::discover::Facts;
 use crate::bridge::modern_on_legacy::ModernOnLegacy;
 use crate::bridge::modern_on_legacy::resend::Step;
 use crate::bridge::ticket::{Kind as TicketKind, Ticket};
+use crate::budget::Budget;
 use crate::link::route::{Place, Route};
 use crate::link::stream::EventKind;
 use crate::protocol::meta::Ask;
@@ -30,7 +31,8 @@ use crate::protocol::sse::StreamId;
 pub fn modern_on_legacy(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let declared = [ALL, "{}"][input.below(2)];
-    let mut router = ModernOnLegacy::new(&Capabilities::of(declared.as_bytes()), sealer(), PATIENCE);
+    let mut router =
+        ModernOnLegacy::new(&Capabilities::of(declared.as_bytes()), sealer(), PATIENCE, Arc::new(Budget::new(64 << 20)));
     router.learn(Facts::of(br#"{"capabilities":{"tools":{},"logging":{}},"serverInfo":{"name":"x"}}"#).into());
     let mut world = World {
         wire: Wire::new(router, Clients::Modern),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -16,13 +17,13 @@ use crate::config::{Config, DEFAULT_SERVER, ServerConfig};
 use crate::http::endpoints::{Endpoints, Served};
 use crate::http::entrance::{Entrance, Proofs};
 use crate::http::{Doors, Http, refuser};
-use crate::link::EndReason;
 use crate::metrics::Metrics;
 use crate::notify;
+use crate::principal::Principal;
 use crate::server::{Commons, Server};
 use crate::shutdown::Shutdown;
 use crate::tide::Tide;
-use crate::tls::ClientCas;
+use crate::tls::{ClientCa, ClientCas};
 
 /// How often the gateway's own clock is looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -32,6 +33,7 @@ pub(super) struct Fleet {
     pub(super) metrics: Arc<Metrics>,
     commons: Commons,
     shutdown: Arc<Shutdown>,
+    is_ready_told: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -73,7 +75,8 @@ impl Fleet {
         let nothing = Served { access: config.access.clone(), max_headers: config.bounds.max_headers, servers: Vec::new() };
         let endpoints = Endpoints::new(nothing, config.has_access_log, Arc::clone(&metrics));
         let state = State { config, running: Vec::new(), retiring: Vec::new(), metrics: BTreeMap::new() };
-        let fleet = Fleet { endpoints: Arc::new(endpoints), metrics, commons, shutdown, state: Mutex::new(state) };
+        let (endpoints, is_ready_told) = (Arc::new(endpoints), AtomicBool::new(false));
+        let fleet = Fleet { endpoints, metrics, commons, shutdown, is_ready_told, state: Mutex::new(state) };
         {
             let mut state = fleet.lock();
             let servers = state.config.servers.clone();
@@ -98,8 +101,18 @@ impl Fleet {
         while self.servers().iter().any(|server| !server.was_asked()) {
             sleep(LOOK).await;
         }
+        self.is_ready_told.store(true, Ordering::Relaxed);
         notify::ready();
         notify::status(&self.status());
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.shutdown.is_draining()
+    }
+
+    /// Whether the service manager knows that it is ready.
+    pub(super) fn is_ready_told(&self) -> bool {
+        self.is_ready_told.load(Ordering::Relaxed)
     }
 
     /// What the gateway does, in words.
@@ -121,6 +134,9 @@ impl Fleet {
     /// # Errors
     /// What is wrong, in words; all is as it was.
     pub(super) fn reload(self: &Arc<Self>, config: Config, client_cas: &ClientCas) -> Result<(), String> {
+        if self.is_stopping() {
+            return Err("the gateway is stopping".to_owned());
+        }
         let proofs = proofs(&config, client_cas)?;
         let mut state = self.lock();
         let moves = state.config.served_at.is_none() && state.config.listen != config.listen;
@@ -150,6 +166,7 @@ impl Fleet {
                     let elder = before.as_ref().map(|running| Arc::clone(&running.http));
                     match self.build(&mut state, server, proofs, elder.as_ref()) {
                         Ok(http) => {
+                            shut_out(&http, |_| false);
                             let tasks = begun(&http.server);
                             next.push(Running { http, tasks });
                             begun_anew += 1;
@@ -233,15 +250,18 @@ impl Fleet {
         super::show_limits(&metrics, &config.limits);
         let server = Arc::new(Server::new(config, &self.commons, Arc::clone(&metrics))?);
         let quotas = Arc::clone(&server.quotas);
-        let entrance = Entrance::new(server.name, proofs, quotas);
+        let entrance = Arc::new(Entrance::new(server.name, proofs, quotas));
+        let asked = Arc::clone(&entrance);
+        server.admit_by(Box::new(move |principal| asked.knows(principal)));
         let doors = || Arc::new(Doors::new(&config.endpoint, config.limits.max_sessions));
         // Whoever has a stream of before sends what it says to its path.
         let before = elder.filter(|elder| elder.endpoint == config.endpoint).and_then(|elder| elder.doors.clone());
+        before.iter().for_each(|doors| doors.bound(config.limits.max_sessions));
         let mut elders: Vec<Weak<Server>> = elder.map(|elder| elder.elders.clone()).unwrap_or_default();
         elders.retain(|elder| elder.strong_count() > 0);
         elders.extend(elder.map(|elder| Arc::downgrade(&elder.server)));
         Ok(Arc::new(Http {
-            entrance: Arc::new(entrance),
+            entrance,
             endpoint: config.endpoint.clone(),
             doors: config.has_old_sse.then(|| before.unwrap_or_else(doors)),
             response: config.response,
@@ -267,8 +287,7 @@ impl Fleet {
     async fn retire(self: Arc<Self>, running: Running, drain: Duration) {
         let server = Arc::clone(&running.http.server);
         let deadline = Instant::now() + drain;
-        server.registry.all().iter().for_each(|session| session.retire());
-        server.pool.drain();
+        server.retire();
         let finished = async {
             while server.calls_in_flight() > 0 {
                 sleep(LOOK).await;
@@ -277,8 +296,7 @@ impl Fleet {
         if timeout_at(deadline, finished).await.is_err() {
             warn!(server = server.name, "a server that was replaced still has calls in flight; they get an error");
         }
-        server.registry.all().iter().for_each(|session| session.end(EndReason::Retired));
-        server.pool.end_all();
+        server.end_retired();
         if timeout(CHILDREN, server.all_children_gone()).await.is_err() {
             warn!(server = server.name, "some children of a server that was replaced do not end");
         }
@@ -298,8 +316,10 @@ fn proofs(config: &Config, client_cas: &ClientCas) -> Result<Vec<Proofs>, String
     let mut all = Vec::new();
     for server in &config.servers {
         // A server is never open because what it asks for was not read.
+        // Each has its own, as it has its own tokens: what a connection was let in by at one does not count at another.
         let client_ca = server.client_ca.as_ref().map(|file| {
-            client_cas.get(file).cloned().ok_or_else(|| format!("--client-ca {}: is of use with TLS only", file.display()))
+            let read = client_cas.get(file).map(|read| Arc::new(ClientCa::clone(read)));
+            read.ok_or_else(|| format!("--client-ca {}: is of use with TLS only", file.display()))
         });
         let tokens = server.bearer_tokens.as_deref().map(Tokens::read).transpose().map_err(|fault| fault.to_string());
         match (tokens, client_ca.transpose()) {
@@ -310,14 +330,23 @@ fn proofs(config: &Config, client_cas: &ClientCas) -> Result<Vec<Proofs>, String
     if wrong.is_empty() { Ok(all) } else { Err(wrong.join("\n")) }
 }
 
-/// Other proofs are good from here on; whose token is none any more is no longer served.
+/// Other proofs are good from here on; who has none any more is no longer served.
 fn renew(http: &Http, proofs: Proofs) {
-    http.entrance.renew(proofs);
-    for session in http.server.registry.all() {
-        if !http.entrance.knows(&session.principal) {
-            session.end(EndReason::Revoked);
-        }
+    let is_authority_gone = http.entrance.renew(proofs);
+    // Another authority may give the same names.
+    shut_out(http, |principal| is_authority_gone && matches!(principal, Principal::Certificate(_)));
+}
+
+/// Ends what principals have open that may not enter, here and at the servers before.
+fn shut_out(http: &Http, is_gone: impl Fn(&Principal) -> bool) {
+    // Who was asked nothing finishes what is under way.
+    let is_gone =
+        |principal: &Principal| is_gone(principal) || *principal != Principal::Anonymous && !http.entrance.knows(principal);
+    if let Some(doors) = &http.doors {
+        doors.shut_out(&is_gone);
     }
+    let elders = http.elders.iter().filter_map(Weak::upgrade);
+    elders.chain([Arc::clone(&http.server)]).for_each(|server| server.shut_out(&is_gone));
 }
 
 fn begun(server: &Arc<Server>) -> Tasks {

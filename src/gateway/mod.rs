@@ -123,12 +123,14 @@ impl Reloader {
     /// # Errors
     /// What is wrong, in words; all is as it was.
     pub fn reload(&self, config: impl FnOnce() -> Result<Config, String>) -> Result<(), String> {
-        if self.tells_manager {
+        // Before it has heard that the gateway is ready, that is still to come.
+        let tells_manager = self.tells_manager && self.fleet.is_ready_told() && !self.fleet.is_stopping();
+        if tells_manager {
             notify::reloading();
         }
         let outcome = config().and_then(|config| self.put_in_force(config));
         self.fleet.metrics.reload_counted(if outcome.is_ok() { "done" } else { "refused" });
-        if self.tells_manager {
+        if tells_manager {
             notify::ready();
             notify::status(&match &outcome {
                 Ok(()) => self.fleet.status(),
@@ -140,9 +142,13 @@ impl Reloader {
 
     fn put_in_force(&self, config: Config) -> Result<(), String> {
         let tls = read_tls(&config).map_err(|fault| fault.to_string())?;
+        let holds_secrets = self.tells_manager && config.holds_secrets();
         self.fleet.reload(config, &tls.as_ref().map_or_else(ClientCas::new, |tls| tls.client_cas.clone()))?;
         if let (Some(handshakes), Some(tls)) = (&self.handshakes, tls) {
             handshakes.renew(tls);
+        }
+        if holds_secrets {
+            hide_memory();
         }
         Ok(())
     }
@@ -177,8 +183,7 @@ impl Gateway {
         let client_cas = tls.as_ref().map_or_else(ClientCas::new, |tls| tls.client_cas.clone());
         let handshakes = tls.map(|tls| Arc::new(Handshakes::new(tls)));
         if config.owns_process && config.holds_secrets() {
-            // No core dump of it, and no other process of its user looks into its memory. A system that refuses has no such thing.
-            let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+            hide_memory();
         }
         let (metrics, shutdown) = (Arc::new(Metrics::new()), Arc::new(Shutdown::new()));
         show_bounds(&metrics, &config.bounds);
@@ -294,6 +299,11 @@ impl Gateway {
         drop(workers);
         outcome
     }
+}
+
+/// No core dump of it, and no other process of its user looks into its memory. A system that refuses has no such thing.
+fn hide_memory() {
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 fn read_tls(config: &Config) -> Result<Option<Tls>, TlsFault> {

@@ -60,10 +60,9 @@ impl Line {
             _ => return,
         };
         self.request_bytes = self.request_bytes.max(items.iter().map(|(text, _)| text.len() as u64).sum());
-        let names: Vec<String> = items.iter().map(|(text, envelope)| short(&envelope.method_name(text))).collect();
-        self.method = names.join(",");
-        self.method.truncate(self.method.floor_char_boundary(4 * SHOWN));
-        self.tool = items.first().filter(|_| items.len() == 1).and_then(|(text, envelope)| tool(text, envelope));
+        self.method = joined(items.iter().map(|(text, envelope)| short(&envelope.method_name(text))));
+        self.tool =
+            Some(joined(items.iter().filter_map(|(text, envelope)| tool(text, envelope)))).filter(|tools| !tools.is_empty());
     }
 
     pub(super) fn answered(mut self: Box<Self>, status: StatusCode) -> Box<Line> {
@@ -100,6 +99,13 @@ fn tool(text: &[u8], envelope: &Envelope) -> Option<String> {
     let params = envelope.params?.of(text);
     let named = object::member(params, "name").or_else(|| object::member(params, "uri"))?;
     Some(short(&object::string(named.value)?))
+}
+
+/// Of messages that came together.
+fn joined(names: impl Iterator<Item = String>) -> String {
+    let mut all = names.collect::<Vec<_>>().join(",");
+    all.truncate(all.floor_char_boundary(4 * SHOWN));
+    all
 }
 
 fn short(text: &str) -> String {

@@ -16,7 +16,7 @@ use super::wire::{Busy, Wire};
 use crate::link::reader::Reader;
 use crate::metrics::ActiveGuard;
 use crate::protocol::sse::{self, EventId};
-use crate::quota::InFlight;
+use crate::quota::{Counted, InFlight};
 
 /// A quiet stream says something this often.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -38,7 +38,7 @@ pub(crate) struct Body {
 #[derive(Default)]
 struct Behind {
     line: Option<Box<Line>>,
-    _in_flight: Option<InFlight>,
+    _counted: Counted,
 }
 
 enum Kind {
@@ -71,9 +71,9 @@ impl Body {
         self
     }
 
-    /// A call is in flight until it has been sent.
-    pub(super) fn counted(mut self, in_flight: InFlight) -> Self {
-        self.behind.get_or_insert_default()._in_flight = Some(in_flight);
+    /// Calls are in flight until it has been sent.
+    pub(super) fn counted(mut self, counted: Arc<InFlight>) -> Self {
+        self.behind.get_or_insert_default()._counted = Some(counted);
         self
     }
 

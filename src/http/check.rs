@@ -23,6 +23,7 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, Method, Unreadable};
 use crate::protocol::meta::Ask;
 use crate::protocol::revision::Revision;
 use crate::protocol::sse::EventId;
+use crate::quota::Counted;
 use crate::session::{Session, SessionId};
 
 /// Longest session id that is looked at.
@@ -36,6 +37,12 @@ pub(super) const NO_BATCHES: &str = "one message a request: batches are for sess
 pub(crate) struct Posted {
     pub(crate) text: Bytes,
     pub(crate) envelope: Envelope,
+}
+
+impl Posted {
+    fn id(&self) -> Option<&[u8]> {
+        self.envelope.id.map(|id| id.of(&self.text))
+    }
 }
 
 /// A request that passed every check.
@@ -69,20 +76,30 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// The id of what is asked, if something is: what counts as a call. The inner `None`: of more than one, or of none that has one.
-    pub(super) fn asked(&self) -> Option<Option<&[u8]>> {
-        let id = |posted: &Posted| posted.envelope.id;
+    /// How many calls it is, and what the id of a single one is.
+    pub(super) fn asked(&self) -> (usize, Option<&[u8]>) {
         match self {
-            Call::Open(posted) | Call::Ask(_, posted) => Some(id(posted).map(|id| id.of(&posted.text))),
-            // A subscription stands for as long as its client wants.
-            Call::Modern(modern) if modern.ask == Ask::Listen => None,
-            Call::Modern(modern) => Some(id(&modern.posted).map(|id| id.of(&modern.posted.text))),
-            Call::Once(..) => Some(None),
-            Call::Batch(_, items) | Call::OldMessages(_, items, _) => {
-                items.iter().any(|(_, envelope)| envelope.kind == Kind::Request).then_some(None)
+            Call::Open(posted) | Call::Ask(_, posted) => (1, posted.id()),
+            Call::Modern(modern) => (1, modern.posted.id()),
+            Call::Once(_, items, _) | Call::Batch(_, items) | Call::OldMessages(_, items, _) => {
+                (items.iter().filter(|(_, envelope)| envelope.kind == Kind::Request).count(), None)
             }
-            Call::Tell(..) | Call::Listen(_) | Call::Resume(..) | Call::Delete(_) => None,
-            Call::Ignore | Call::OldStream(_) | Call::Preflight => None,
+            Call::Tell(..) | Call::Listen(_) | Call::Resume(..) | Call::Delete(_) => (0, None),
+            Call::Ignore | Call::OldStream(_) | Call::Preflight => (0, None),
+        }
+    }
+
+    /// Whether it goes on when its client leaves.
+    fn is_of_a_session(&self) -> bool {
+        matches!(self, Call::Ask(..) | Call::Once(..) | Call::Batch(..) | Call::OldMessages(..))
+    }
+
+    /// What it counts as: for the session, which keeps it until the answer, and for the body, which goes with the client.
+    pub(super) fn counts(&self, counted: Counted) -> (Counted, Counted) {
+        match counted {
+            counted if self.is_of_a_session() => (counted, None),
+            // A subscription stands for as long as its client wants.
+            counted => (None, counted.filter(|_| !matches!(self, Call::Modern(modern) if modern.ask == Ask::Listen))),
         }
     }
 }

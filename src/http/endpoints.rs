@@ -18,7 +18,6 @@ use super::reply;
 use super::wire::Wire;
 use crate::config::Access;
 use crate::metrics::Metrics;
-use crate::principal::Principal;
 
 pub(crate) struct Endpoints {
     served: RwLock<Arc<Served>>,
@@ -64,9 +63,9 @@ impl Endpoints {
                 let outcome = head.http.respond(request, &head.place, &head.caller, wire, line.as_deref_mut()).await;
                 (Some(head.http), outcome)
             }
-            Err(Turned { http, refusal }) => {
+            Err(Turned { http, principal, refusal }) => {
                 if let (Some(line), Some(http)) = (&mut line, &http) {
-                    line.asked_by(&Principal::Anonymous, http.server.name);
+                    line.asked_by(&principal, http.server.name);
                 }
                 (http, Err(refusal.into()))
             }

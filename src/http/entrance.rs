@@ -1,6 +1,7 @@
 //! Who may enter a server: whoever shows a token, or has a certificate, or anybody. What they open is theirs alone.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use http::HeaderMap;
 use tokio::time::Instant;
@@ -9,7 +10,7 @@ use super::refusal::Refusal;
 use super::wire::Wire;
 use crate::auth::{Given, Tokens, credentials, is_same};
 use crate::principal::Principal;
-use crate::quota::{Account, Exceeded, InFlight, Quotas};
+use crate::quota::{Account, Counted, Exceeded, Quotas};
 use crate::tls::ClientCa;
 
 /// The door of one server.
@@ -43,7 +44,8 @@ pub(super) struct Pass(Mutex<Option<Box<Known>>>);
 
 struct Known {
     by: Proof,
-    caller: Caller,
+    /// None: it is turned away.
+    caller: Option<Caller>,
 }
 
 enum Proof {
@@ -51,9 +53,12 @@ enum Proof {
         shown: Box<[u8]>,
         among: Arc<Tokens>,
     },
-    /// The connection's, which these vouched for.
-    Certificate(Arc<ClientCa>),
+    /// The connection's own, which these were asked about then.
+    Certificate(Arc<ClientCa>, Instant),
 }
+
+/// For how long it is not asked again whether a connection's certificate is good: it may be out of its time meanwhile.
+const GOOD_FOR: Duration = Duration::from_secs(60);
 
 impl Entrance {
     pub(crate) fn new(realm: &'static str, proofs: Proofs, quotas: Arc<Quotas>) -> Entrance {
@@ -67,14 +72,17 @@ impl Entrance {
         self.tokens.is_none() && self.client_ca.is_none()
     }
 
-    /// Other tokens and authorities are good from here on.
-    pub(crate) fn renew(&self, proofs: Proofs) {
+    /// Other tokens and authorities are good from here on. Says whether an authority was taken out.
+    pub(crate) fn renew(&self, proofs: Proofs) -> bool {
         if let (Some(held), Some(tokens)) = (&self.tokens, proofs.tokens) {
             *held.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
         }
         if let (Some(held), Some(client_ca)) = (&self.client_ca, proofs.client_ca) {
-            *held.write().unwrap_or_else(PoisonError::into_inner) = client_ca;
+            let mut held = held.write().unwrap_or_else(PoisonError::into_inner);
+            let before = std::mem::replace(&mut *held, client_ca);
+            return !held.includes(&before);
         }
+        false
     }
 
     /// Whether such a principal can still come in. One with a certificate is asked for it again.
@@ -108,25 +116,29 @@ impl Entrance {
         // What was good on this connection under these tokens is good again.
         let is_known = |by: &Proof| match by {
             Proof::Token { shown: known, among } => Arc::ptr_eq(among, &tokens) && is_same(known, shown),
-            Proof::Certificate(_) => false,
+            Proof::Certificate(..) => false,
         };
-        if let Some(caller) = wire.pass.caller(is_known) {
+        if let Some(Some(caller)) = wire.pass.caller(is_known) {
             return Ok(caller);
         }
         let caller = self.caller(tokens.find(shown).cloned().ok_or_else(|| self.refusal(true))?);
-        wire.pass.keep(Proof::Token { shown: shown.into(), among: tokens }, &caller);
+        wire.pass.keep(Proof::Token { shown: shown.into(), among: tokens }, Some(&caller));
         Ok(caller)
     }
 
     fn by_certificate(&self, client_ca: Arc<ClientCa>, wire: &Wire) -> Result<Caller, Refusal> {
-        let is_known = |by: &Proof| matches!(by, Proof::Certificate(known) if Arc::ptr_eq(known, &client_ca));
-        if let Some(caller) = wire.pass.caller(is_known) {
-            return Ok(caller);
-        }
-        let shown = wire.certificate().filter(|shown| client_ca.vouches_for(shown)).ok_or_else(|| self.refusal(false))?;
-        let caller = self.caller(Principal::Certificate(Arc::clone(&shown.name)));
-        wire.pass.keep(Proof::Certificate(client_ca), &caller);
-        Ok(caller)
+        let Some(shown) = wire.certificate() else { return Err(self.refusal(false)) };
+        let is_known = |by: &Proof| match by {
+            Proof::Certificate(asked, at) => Arc::ptr_eq(asked, &client_ca) && at.elapsed() < GOOD_FOR,
+            Proof::Token { .. } => false,
+        };
+        let caller = wire.pass.caller(is_known).unwrap_or_else(|| {
+            let is_good = client_ca.vouches_for(shown);
+            let caller = is_good.then(|| self.caller(Principal::Certificate(Arc::clone(&shown.name))));
+            wire.pass.keep(Proof::Certificate(client_ca, Instant::now()), caller.as_ref());
+            caller
+        });
+        caller.ok_or_else(|| self.refusal(false))
     }
 
     fn caller(&self, principal: Principal) -> Caller {
@@ -144,14 +156,14 @@ fn held<T>(exchanged: Option<&RwLock<Arc<T>>>) -> Option<Arc<T>> {
 }
 
 impl Pass {
-    /// Whom the last proof let in, if that is it.
-    fn caller(&self, is_it: impl FnOnce(&Proof) -> bool) -> Option<Caller> {
+    /// Whom the last proof let in, if that is it. The inner `None`: nobody.
+    fn caller(&self, is_it: impl FnOnce(&Proof) -> bool) -> Option<Option<Caller>> {
         let known = self.lock();
         known.as_ref().filter(|known| is_it(&known.by)).map(|known| known.caller.clone())
     }
 
-    fn keep(&self, by: Proof, caller: &Caller) {
-        *self.lock() = Some(Box::new(Known { by, caller: caller.clone() }));
+    fn keep(&self, by: Proof, caller: Option<&Caller>) {
+        *self.lock() = Some(Box::new(Known { by, caller: caller.cloned() }));
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Box<Known>>> {
@@ -165,10 +177,10 @@ impl Caller {
         Caller { principal: Principal::Anonymous, account: None }
     }
 
-    /// A call begins; it counts until the guard is dropped.
-    pub(super) fn begins_call(&self) -> Result<Option<InFlight>, Refusal> {
+    /// So many calls begin; they count until the guard is dropped.
+    pub(super) fn begins_calls(&self, count: usize) -> Result<Counted, Refusal> {
         let Some(account) = &self.account else { return Ok(None) };
-        account.begin_call(Instant::now()).map(Some).map_err(exceeded)
+        account.begin_calls(count, Instant::now()).map(|calls| Some(Arc::new(calls))).map_err(exceeded)
     }
 
     /// A session is to be opened; it counts until the guard is dropped.

@@ -17,6 +17,9 @@ use crate::tls::{ClientCertificate, H2, Handshakes};
 const CLEAR: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\
     content-length: 43\r\n\r\nThis port speaks TLS: use https, not http.\n";
 
+/// Of what follows on such a request no more is read.
+const MOST_READ: usize = 1 << 20;
+
 /// What came of a handshake.
 pub(super) struct Shaken {
     pub(super) stream: Box<TlsStream<TcpStream>>,
@@ -63,11 +66,11 @@ async fn turn_away(stream: &TcpStream) {
     // There is room for it: nothing has been sent before.
     let _ = stream.try_write(CLEAR);
     let _ = SockRef::from(stream).shutdown(Shutdown::Write);
-    let mut rest = [0; 1024];
-    while stream.readable().await.is_ok() {
+    let (mut rest, mut left) = ([0; 1024], MOST_READ);
+    while left > 0 && stream.readable().await.is_ok() {
         match stream.try_read(&mut rest) {
             Ok(0) => return,
-            Ok(_) => {}
+            Ok(read) => left = left.saturating_sub(read),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(_) => return,
         }

@@ -15,6 +15,7 @@ use super::refusal::Refusal;
 use super::seen::Seen;
 use super::wire::Wire;
 use crate::config::Response;
+use crate::principal::Principal;
 use crate::protocol::headers::{self, Accepts};
 
 /// Longest request target.
@@ -37,12 +38,14 @@ pub(super) enum Place {
 /// Why a request is turned away, and by whose rules, where it got so far.
 pub(super) struct Turned {
     pub(super) http: Option<Arc<Http>>,
+    /// Who asks, where it got as far as that.
+    pub(super) principal: Principal,
     pub(super) refusal: Refusal,
 }
 
 impl From<Refusal> for Turned {
     fn from(refusal: Refusal) -> Self {
-        Turned { http: None, refusal }
+        Turned { http: None, principal: Principal::Anonymous, refusal }
     }
 }
 
@@ -56,12 +59,12 @@ pub(super) fn read<B>(endpoints: &Endpoints, request: &Request<B>, wire: &Wire) 
     let seen = Seen::of(fields);
     edge(&served, request, &seen)?;
     let (http, place) = served.find(request.uri().path()).ok_or(Refusal::NoSuchPath)?;
-    let turned = |refusal| Turned { http: Some(Arc::clone(http)), refusal };
+    let turned = |principal: &Principal, refusal| Turned { http: Some(Arc::clone(http)), principal: principal.clone(), refusal };
     // What a browser asks first, it asks without credentials (Fetch, CORS-preflight fetch).
     let is_preflight = *request.method() == Verb::OPTIONS && seen.has_origin;
     let caller = if is_preflight { Ok(Caller::nobody()) } else { http.entrance.admit(fields, wire) };
-    let caller = caller.map_err(turned)?;
-    types(http, &place, request, &seen).map_err(turned)?;
+    let caller = caller.map_err(|refusal| turned(&Principal::Anonymous, refusal))?;
+    types(http, &place, request, &seen).map_err(|refusal| turned(&caller.principal, refusal))?;
     Ok(Head { http: Arc::clone(http), place, caller })
 }
 

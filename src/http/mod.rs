@@ -21,6 +21,7 @@ use crate::config::Response as ResponseMode;
 use crate::link::EndReason;
 use crate::metrics::Metrics;
 use crate::principal::Principal;
+use crate::quota::Counted;
 use crate::server::Server;
 use crate::session::{Refuse, Session, SessionId};
 use crate::shutdown::Shutdown;
@@ -129,13 +130,14 @@ impl Http {
     ) -> Result<Response<Body>, Refused> {
         let call = check::read(self, place, caller, request, wire).await?;
         line.into_iter().for_each(|line| line.about(&call));
-        let in_flight = match call.asked() {
-            Some(id) => caller.begins_call().map_err(|refusal| refusal.about(id))?,
-            None => None,
+        let counted = match call.asked() {
+            (0, _) => None,
+            (count, id) => caller.begins_calls(count).map_err(|refusal| refusal.about(id))?,
         };
-        let response = self.call(&call, caller, request, wire).await?;
-        Ok(match in_flight {
-            Some(in_flight) => response.map(|body| body.counted(in_flight)),
+        let (for_session, for_body) = call.counts(counted);
+        let response = self.call(&call, caller, request, wire, for_session).await?;
+        Ok(match for_body {
+            Some(counted) => response.map(|body| body.counted(counted)),
             None => response,
         })
     }
@@ -146,14 +148,17 @@ impl Http {
         caller: &Caller,
         request: &Request<Incoming>,
         wire: &Arc<Wire>,
+        counted: Counted,
     ) -> Result<Response<Body>, Refused> {
         // By reference, so that it is moved no more; what is rarer, or larger, has its own room.
         match call {
             Call::Open(posted) => Box::pin(post::open(self, caller, posted, wire)).await,
-            Call::Once(revision, items, is_batch) => Box::pin(post::once(self, caller, *revision, items, *is_batch, wire)).await,
-            Call::Ask(session, posted) => post::ask(self, session, posted, wire).await,
+            Call::Once(revision, items, is_batch) => {
+                Box::pin(post::once(self, caller, *revision, items, *is_batch, wire, counted)).await
+            }
+            Call::Ask(session, posted) => post::ask(self, session, posted, wire, counted).await,
             Call::Tell(session, posted) => post::tell(self, session, posted),
-            Call::Batch(session, items) => Box::pin(post::batch(self, session, items, wire.cut())).await,
+            Call::Batch(session, items) => Box::pin(post::batch(self, session, items, wire.cut(), counted)).await,
             Call::Listen(session) => Ok(get::listen(self, session, wire.cut())?),
             Call::Resume(session, id) => Ok(get::resume(self, session, *id, wire.cut())?),
             Call::Delete(session) => {
@@ -163,8 +168,8 @@ impl Http {
                 Ok(reply::status(http::StatusCode::OK))
             }
             Call::Modern(call) => Box::pin(modern::ask(self, &caller.principal, call, wire)).await,
-            Call::OldStream(doors) => Ok(old_sse::listen(self, &caller.principal, doors, wire.cut())?),
-            Call::OldMessages(door, items, is_batch) => Box::pin(old_sse::take(self, caller, door, items, *is_batch)).await,
+            Call::OldStream(doors) => Ok(old_sse::listen(self, caller, doors, wire.cut())?),
+            Call::OldMessages(door, items, is_batch) => Box::pin(old_sse::take(self, door, items, *is_batch, &counted)).await,
             Call::Ignore => Ok(reply::status(http::StatusCode::ACCEPTED)),
             Call::Preflight => Ok(access::preflight(request.headers())),
         }

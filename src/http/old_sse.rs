@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -27,8 +28,9 @@ use crate::principal::Principal;
 use crate::protocol::jsonrpc::{Envelope, Kind, Method};
 use crate::protocol::revision::Revision;
 use crate::protocol::sse::StreamId;
+use crate::quota::{Counted, Held};
 use crate::server::Owner;
-use crate::session::{Session, SessionId, Way};
+use crate::session::{Session, SessionId, Terms, Way};
 use crate::shutdown::{Phase, Shutdown};
 
 /// Messages for a client whose session is not open.
@@ -39,7 +41,7 @@ pub(crate) struct Doors {
     /// Where streams are opened, and where messages are sent.
     pub(super) stream: String,
     pub(super) messages: String,
-    max: usize,
+    max: AtomicUsize,
     open: Mutex<HashMap<SessionId, Arc<Door>>>,
 }
 
@@ -48,6 +50,8 @@ pub(crate) struct Door {
     principal: Principal,
     state: Mutex<State>,
     events: mpsc::Sender<Event>,
+    /// Of its principal's share of sessions: its session ends with it.
+    _held: Option<Held>,
 }
 
 enum State {
@@ -64,12 +68,24 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 enum Event {
     Message(Bytes),
     Opened(Arc<Session>),
+    /// Its client may not have it any more.
+    Over,
 }
 
 impl Doors {
     pub(crate) fn new(endpoint: &str, max: usize) -> Doors {
         let base = endpoint.trim_end_matches('/');
-        Doors { stream: format!("{base}/sse"), messages: format!("{base}/message"), max, open: Mutex::default() }
+        Doors {
+            stream: format!("{base}/sse"),
+            messages: format!("{base}/message"),
+            max: AtomicUsize::new(max),
+            open: Mutex::default(),
+        }
+    }
+
+    /// From here on so many may be open.
+    pub(crate) fn bound(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
     }
 
     /// The stream that a message names: `sessionId` in the query of its URI.
@@ -78,6 +94,13 @@ impl Doors {
         let id = SessionId::read(id.ok_or(Refusal::NoSessionId)?.as_bytes(), replica).ok_or(Refusal::NoSuchSession)?;
         let door = self.lock().get(&id).filter(|door| door.principal == *principal).cloned();
         door.ok_or(Refusal::NoSuchSession)
+    }
+
+    /// Ends the streams of principals that may not enter any more. Where there is a session, that ends by itself.
+    pub(crate) fn shut_out(&self, is_gone: &dyn Fn(&Principal) -> bool) {
+        for door in self.lock().values().filter(|door| is_gone(&door.principal)) {
+            let _ = door.events.try_send(Event::Over); // who has so much to read has a session, or ends with it
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Door>>> {
@@ -118,22 +141,18 @@ impl Door {
 }
 
 /// 2024-11-05, Transports, HTTP with SSE: the stream begins with the URI for the client's messages.
-pub(super) fn listen(
-    http: &Http,
-    principal: &Principal,
-    doors: &Arc<Doors>,
-    cut: Option<Cut>,
-) -> Result<HttpResponse<Body>, Refusal> {
+pub(super) fn listen(http: &Http, caller: &Caller, doors: &Arc<Doors>, cut: Option<Cut>) -> Result<HttpResponse<Body>, Refusal> {
     if http.shutdown.is_draining() {
         return Err(Refusal::Draining);
     }
+    let held = caller.opens_session()?;
     let random = |error: getrandom::Error| Refusal::NotOpened(http.server.pool.correlated(&error.to_string()));
     let id = SessionId::random().map_err(random)?;
     let (events, told) = mpsc::channel(WAITING);
-    let door = Arc::new(Door { principal: principal.clone(), state: Mutex::new(State::New), events });
+    let door = Arc::new(Door { principal: caller.principal.clone(), state: Mutex::new(State::New), events, _held: held });
     {
         let mut open = doors.lock();
-        if open.len() >= doors.max {
+        if open.len() >= doors.max.load(Ordering::Relaxed) {
             return Err(Refusal::TooManySessions);
         }
         open.insert(id, Arc::clone(&door));
@@ -164,10 +183,10 @@ async fn stopping(shutdown: Arc<Shutdown>) {
 /// Messages of a client: taken, whatever comes of them; that goes to the stream.
 pub(super) async fn take(
     http: &Http,
-    caller: &Caller,
     door: &Arc<Door>,
     items: &[(Bytes, Envelope)],
     is_batch: bool,
+    counted: &Counted,
 ) -> Result<HttpResponse<Body>, Refused> {
     let accepted = Ok(reply::status(StatusCode::ACCEPTED));
     let first = items.first();
@@ -175,7 +194,7 @@ pub(super) async fn take(
         && envelope.kind == Kind::Request
         && envelope.method == Method::Initialize
     {
-        open(http, caller, door, text, envelope).await?;
+        open(http, door, text, envelope).await?;
         return accepted;
     }
     let session = door.session().ok_or(Refusal::Misplaced("initialize comes first"))?;
@@ -191,7 +210,8 @@ pub(super) async fn take(
         } else if http.shutdown.is_draining() {
             session.say(Refusal::Draining.about(id).message().into());
         } else {
-            let called = session.call(text, envelope, Way::Standing, Carries::Events, None, &http.refuse).await;
+            let terms = Terms { way: Way::Standing, carries: Carries::Events, cut: None, counted: counted.clone() };
+            let called = session.call(text, envelope, terms, &http.refuse).await;
             called.map_err(|why| refused(http, why).about(id))?;
         }
     }
@@ -199,7 +219,7 @@ pub(super) async fn take(
 }
 
 /// Opens the stream's session; what `initialize` is answered with goes to the stream.
-async fn open(http: &Http, caller: &Caller, door: &Arc<Door>, text: &Bytes, envelope: &Envelope) -> Result<(), Refused> {
+async fn open(http: &Http, door: &Arc<Door>, text: &Bytes, envelope: &Envelope) -> Result<(), Refused> {
     let id = envelope.id.map(|id| id.of(text));
     if !door.begins_opening() {
         return Err(Refusal::AlreadyInitialized.about(id));
@@ -208,11 +228,7 @@ async fn open(http: &Http, caller: &Caller, door: &Arc<Door>, text: &Bytes, enve
     if http.shutdown.is_draining() {
         return Ok(door.say(Refusal::Draining.about(id).message())?);
     }
-    let held = match caller.opens_session() {
-        Ok(held) => held,
-        Err(refusal) => return Ok(door.say(refusal.about(id).message())?),
-    };
-    let owner = Owner { principal: door.principal.clone(), held };
+    let owner = Owner { principal: door.principal.clone(), held: None };
     match http.server.open(text, envelope, Carries::Events, owner).await {
         Ok((session, mut reader)) => {
             session.be_one_stream();
@@ -277,7 +293,7 @@ impl Stream {
                     let active = self.metrics.stream_opened("old_sse");
                     self.events = Some(Events::new(reader.without_ids(), None, None, active).on(self.clock.handed_on()));
                 }
-                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Event::Over) | None) => return Poll::Ready(None),
                 Poll::Pending if self.is_over(cx) => return Poll::Ready(None),
                 Poll::Pending => return self.clock.poll_comment(cx),
             }
@@ -324,7 +340,7 @@ mod tests {
         let doors = Doors::new("/mcp", 1);
         let (id, alice) = (SessionId::random().expect("random bytes"), Principal::named("alice"));
         let (events, _told) = mpsc::channel(1);
-        doors.lock().insert(id, Arc::new(Door { principal: alice.clone(), state: Mutex::new(State::New), events }));
+        doors.lock().insert(id, Arc::new(Door { principal: alice.clone(), state: Mutex::new(State::New), events, _held: None }));
         let query = format!("sessionId={id}");
         assert!(doors.find(Some(&query), None, &alice).is_ok());
         for other in [Principal::named("bob"), Principal::Anonymous] {

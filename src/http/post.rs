@@ -23,8 +23,9 @@ use crate::link::stream::Cut;
 use crate::pool::{NotTaken, Pool};
 use crate::protocol::jsonrpc::{self, Envelope, INTERNAL_ERROR, Kind};
 use crate::protocol::revision::Revision;
+use crate::quota::Counted;
 use crate::server::{NotOpened, Owner};
-use crate::session::{Refuse, Session, Way};
+use crate::session::{Refuse, Session, Terms, Way};
 
 /// How long a quick answer is waited for before an event stream is begun.
 const JSON_PATIENCE: Duration = Duration::from_millis(100);
@@ -65,6 +66,7 @@ pub(super) async fn once(
     items: &[(Bytes, Envelope)],
     is_batch: bool,
     wire: &Arc<Wire>,
+    counted: Counted,
 ) -> Result<HttpResponse<Body>, Refused> {
     let first = items.iter().find_map(|(text, envelope)| envelope.id.map(|id| id.of(text))).filter(|_| !is_batch);
     if http.shutdown.is_draining() {
@@ -75,9 +77,9 @@ pub(super) async fn once(
     match items {
         [(text, envelope)] if !is_batch => {
             let posted = Posted { envelope: *envelope, text: text.clone() };
-            ask(http, &session, &posted, wire).await
+            ask(http, &session, &posted, wire, counted).await
         }
-        items => batch(http, &session, items, wire.cut()).await,
+        items => batch(http, &session, items, wire.cut(), counted).await,
     }
 }
 
@@ -106,6 +108,7 @@ pub(crate) async fn ask(
     session: &Arc<Session>,
     posted: &Posted,
     wire: &Arc<Wire>,
+    counted: Counted,
 ) -> Result<HttpResponse<Body>, Refused> {
     let id = posted.envelope.id.map(|id| id.of(&posted.text));
     if http.shutdown.is_draining() {
@@ -114,7 +117,8 @@ pub(crate) async fn ask(
     let span = debug_span!("call", session = session.id.short(), method = %posted.envelope.method_name(&posted.text));
     let asked = async {
         let (text, envelope) = (&posted.text, &posted.envelope);
-        match session.call(text, envelope, Way::Own, carries(http), wire.cut(), &http.refuse).await {
+        let terms = Terms { way: Way::Own, carries: carries(http), cut: wire.cut(), counted };
+        match session.call(text, envelope, terms, &http.refuse).await {
             Ok(Some(reader)) => answered(http, session, reader, posted, wire).await,
             Ok(None) => Ok(reply::accepted(session)),
             Err(why) => Err(refused(http, why).about(id)),
@@ -129,12 +133,14 @@ pub(crate) async fn batch(
     session: &Arc<Session>,
     items: &[(Bytes, Envelope)],
     cut: Option<Cut>,
+    counted: Counted,
 ) -> Result<HttpResponse<Body>, Refused> {
     let has_request = items.iter().any(|(_, envelope)| envelope.kind == Kind::Request);
     if has_request && http.shutdown.is_draining() {
         return Err(Refusal::Draining.into());
     }
-    let taken = session.batch(items, carries(http), cut, &http.refuse).map_err(|why| refused(http, why))?;
+    let terms = Terms { way: Way::Own, carries: carries(http), cut, counted };
+    let taken = session.batch(items, terms, &http.refuse).map_err(|why| refused(http, why))?;
     match taken {
         None => Ok(reply::accepted(session)),
         Some(mut reader) if http.response == Response::Json => {

@@ -231,6 +231,7 @@ impl Refusal {
             Refusal::Short(Shortage::Memory) => "too_little_memory",
             Refusal::Short(Shortage::Budget) | Refusal::NoBudget => "no_budget",
             Refusal::Short(Shortage::BackingOff(_)) => "backing_off",
+            Refusal::Short(Shortage::Replaced) => "replaced",
             Refusal::ChildBusy => "child_busy",
             Refusal::Draining => "draining",
             Refusal::NotOpened(_) => "not_opened",
@@ -254,7 +255,7 @@ impl Refusal {
             | Refusal::TooManyOwnCalls
             | Refusal::ChildBusy
             | Refusal::NoBudget
-            | Refusal::Short(Shortage::Budget) => Some(1),
+            | Refusal::Short(Shortage::Budget | Shortage::Replaced) => Some(1),
             Refusal::TooFast(wait) => Some(seconds(*wait)),
             Refusal::Short(Shortage::BackingOff(wait)) => Some(seconds(wait.again_in)),
             Refusal::TooManySessions

@@ -195,7 +195,8 @@ impl Log {
             return Kept::No;
         }
         let cost = cost_of(bytes.len());
-        let alone = stream.unread_bytes == 0 && cost > self.cap;
+        // An answer is the last of its stream: what its client has yet to read before it does not make it less welcome.
+        let alone = (stream.unread_bytes == 0 || kind == EventKind::Answer) && cost > self.cap;
         if alone {
             while self.drop_delivered() {}
         }

@@ -11,9 +11,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
-use super::Pool;
 use super::member::{Key, Member, Own, Wanted, answer_own, post_own};
 use super::modern::{NotTaken, Taken};
+use super::starter::Shortage;
+use super::{NoChild, Pool};
 use crate::bridge::Asked;
 use crate::bridge::capabilities::Capabilities;
 use crate::bridge::discover::Facts;
@@ -125,6 +126,12 @@ impl Hub {
         streams.into_iter().for_each(|stream| self.end(stream, Some(facts)));
     }
 
+    /// Every subscription ends as if its connection had.
+    pub(super) fn close_all(&self) {
+        let streams: Vec<StreamId> = self.lock().listens.all().map(|(stream, _)| stream).collect();
+        streams.into_iter().for_each(|stream| self.end(stream, None));
+    }
+
     /// Ends a subscription: with its result, or so that its client comes back.
     fn end(&self, stream: StreamId, well: Option<Option<&Facts>>) {
         let mut effects = Effects::default();
@@ -221,6 +228,9 @@ impl Pool {
         filter: Filter,
         cut: Option<Cut>,
     ) -> Result<Taken, NotTaken> {
+        if self.is_draining() {
+            return Err(NotTaken::NoChild(NoChild::Short(Shortage::Replaced)));
+        }
         let hub = Arc::clone(&self.holdings(principal).hub);
         if hub.len() >= hub.max_listens {
             return Err(NotTaken::TooManyListens);

@@ -4,14 +4,30 @@ use std::sync::{Arc, PoisonError};
 
 use tokio::time::Instant;
 
-use super::member::Member;
-use super::{GRAVES, Pool};
+use super::member::{Bridge, Member};
+use super::{GRAVES, Holdings, Pool};
 use crate::bridge::modern_on_legacy::ModernOnLegacy;
 use crate::link::EndReason;
 use crate::link::route::Notice;
 use crate::principal::Principal;
 
 impl Pool {
+    /// Ends what principals have open that may not enter any more. What the gateway itself asked for stays.
+    pub(crate) fn shut_out(&self, is_gone: &dyn Fn(&Principal) -> bool) {
+        fn end<R: Bridge>(members: Vec<Arc<Member<R>>>, is_gone: impl Fn(&Principal) -> bool) {
+            let gone = members.into_iter().filter(|member| is_gone(&member.key.principal));
+            gone.for_each(|member| member.link.end(EndReason::Revoked));
+        }
+        let is_gone = |principal: &Principal| *principal != Principal::Anonymous && is_gone(principal);
+        let holdings: Vec<Arc<Holdings>> =
+            self.lock_holdings().iter().filter(|(principal, _)| is_gone(principal)).map(|(_, own)| Arc::clone(own)).collect();
+        // First, so that nobody looks for another child.
+        holdings.iter().for_each(|own| own.hub.close_all());
+        end(self.legacy.all(), is_gone);
+        end(self.modern.all(), is_gone);
+        end(self.shared.all(), is_gone);
+    }
+
     /// A child told something that concerns more than its own calls.
     pub(super) fn noticed(&self, slot: u64, principal: &Principal, notice: Notice) {
         match notice {

@@ -33,7 +33,8 @@ impl Pool {
         let own = self.own_place(&key.principal).await?;
         let child = self.child(true).await.map_err(|why| self.not_started(why))?;
         let slot = self.slots.fetch_add(1, Ordering::Relaxed);
-        let router = ModernOnLegacy::new(&key.capabilities, self.sealer(slot, &key.principal), self.patience());
+        let router =
+            ModernOnLegacy::new(&key.capabilities, self.sealer(slot, &key.principal), self.patience(), Arc::clone(&self.budget));
         let link = self.link(router, child, own, slot, &key.principal);
         let opening = Opening(Some(Arc::clone(&link)));
         let facts = self.initialize(&link, &key, |router, facts| router.learn(Arc::clone(facts))).await?;

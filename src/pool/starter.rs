@@ -42,6 +42,9 @@ pub(crate) enum Shortage {
     /// The last starts failed.
     #[error("the server keeps failing to start")]
     BackingOff(Wait),
+    /// Another has taken the server's place; whoever asks again asks that.
+    #[error("the server was replaced")]
+    Replaced,
 }
 
 /// Why there is no child.

@@ -22,7 +22,7 @@ fn only_rate(rate: u32) -> Limits {
 
 /// Begins a call that ends at once.
 fn call(account: &Arc<Account>, now: Instant) -> Result<(), Exceeded> {
-    account.begin_call(now).map(drop)
+    account.begin_calls(1, now).map(drop)
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn sessions_and_calls_are_given_back_when_they_end() {
     let account = account(Limits { sessions: Some(2), calls: Some(1), rate: None }, now);
     let sessions = [account.open_session().expect("the first"), account.open_session().expect("the second")];
     assert_eq!(account.open_session().err(), Some(Exceeded::Sessions));
-    let running = account.begin_call(now).expect("sessions are no calls");
+    let running = account.begin_calls(1, now).expect("sessions are no calls");
     assert_eq!(call(&account, now), Err(Exceeded::Calls));
     drop(running);
     assert_eq!((call(&account, now), call(&account, now)), (Ok(()), Ok(())));
@@ -51,7 +51,7 @@ fn what_has_no_limit_has_none_beside_what_has() {
     let now = Instant::now();
     let account = account(Limits { sessions: Some(0), ..Limits::default() }, now);
     assert_eq!(account.open_session().err(), Some(Exceeded::Sessions));
-    let running: Vec<_> = (0..1000).map(|_| account.begin_call(now)).collect();
+    let running: Vec<_> = (0..1000).map(|_| account.begin_calls(1, now)).collect();
     assert!(running.iter().all(Result::is_ok));
 }
 
@@ -79,7 +79,7 @@ fn a_second_of_calls_may_come_at_once_and_then_one_after_the_other() {
 fn a_call_that_is_refused_counts_for_nothing() {
     let start = Instant::now();
     let account = account(Limits { sessions: None, calls: Some(1), rate: Some(2) }, start);
-    let running = account.begin_call(start).expect("the first");
+    let running = account.begin_calls(1, start).expect("the first");
     for _ in 0..10 {
         assert_eq!(call(&account, start), Err(Exceeded::Calls));
     }
@@ -144,7 +144,7 @@ fn threads_together_begin_no_more_than_one_may() {
     let now = Instant::now();
     let account = account(Limits { sessions: None, calls: Some(1000), rate: Some(700) }, now);
     let begun = std::thread::scope(|threads| {
-        let begin = || (0..300).filter_map(|_| account.begin_call(now).ok()).collect::<Vec<_>>();
+        let begin = || (0..300).filter_map(|_| account.begin_calls(1, now).ok()).collect::<Vec<_>>();
         let started: Vec<_> = (0..4).map(|_| threads.spawn(begin)).collect();
         started.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect::<Vec<_>>()
     });
@@ -214,7 +214,7 @@ proptest! {
                     Ok(session) => held.push(session),
                     Err(exceeded) => prop_assert_eq!((exceeded, held.len()), (Exceeded::Sessions, sessions)),
                 },
-                1 => match account.begin_call(now) {
+                1 => match account.begin_calls(1, now) {
                     Ok(call) => running.push(call),
                     Err(exceeded) => prop_assert_eq!((exceeded, running.len()), (Exceeded::Calls, calls)),
                 },

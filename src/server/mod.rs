@@ -2,7 +2,8 @@
 //! looks at the clock for all of them.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use tracing::info;
 
 use self::era::Eras;
 use self::registry::Registry;
+use self::retire::Stage;
 use crate::budget::Budget;
 use crate::child::spawner::Spawner;
 use crate::config::{AtSessionCap, Children, Command, Limits, OnChildExit, ServerConfig};
@@ -33,6 +35,7 @@ use crate::session::Session;
 mod era;
 mod open;
 pub(crate) mod registry;
+mod retire;
 
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -70,8 +73,16 @@ pub(crate) struct Server {
     on_child_exit: OnChildExit,
     budget: Arc<Budget>,
     pub(crate) replica: Option<Arc<str>>,
+    stage: Stage,
+    /// Sessions that are being opened.
+    openings: AtomicUsize,
+    /// Whether a principal may still enter.
+    admits: OnceLock<Admits>,
     pub(crate) metrics: Arc<Metrics>,
 }
+
+/// Asks whether a principal may enter.
+pub(crate) type Admits = Box<dyn Fn(&Principal) -> bool + Send + Sync>;
 
 /// Whose a session is, and what it takes of that principal's share until it ends.
 pub(crate) struct Owner {
@@ -139,6 +150,9 @@ impl Server {
             budget,
             replica,
             limits,
+            stage: Stage::default(),
+            openings: AtomicUsize::new(0),
+            admits: OnceLock::new(),
             metrics,
         })
     }
@@ -159,6 +173,7 @@ impl Server {
         carries: Carries,
         owner: Owner,
     ) -> Result<(Arc<Session>, Reader), NotOpened> {
+        let _opening = self.begin_opening()?;
         let free = Arc::clone(&self.sessions).try_acquire_owned().ok();
         if free.is_none() && self.at_session_cap == AtSessionCap::Refuse {
             return Err(NotOpened::TooManySessions);
@@ -213,6 +228,7 @@ impl Server {
         self.metrics.sessions_opened.inc();
         self.metrics.sessions_active.inc();
         self.registry.insert(Arc::clone(session));
+        self.check_late(session);
         if session.has_ended() {
             self.forget(session); // it ended in between
         }
@@ -268,10 +284,10 @@ impl Server {
         let _ = self.starter.children.acquire_many(all).await;
     }
 
-    /// Calls that are not answered.
+    /// Calls that are not answered, and sessions that are being opened.
     pub(crate) fn calls_in_flight(&self) -> usize {
         let sessions: usize = self.registry.all().iter().map(|session| session.calls_in_flight()).sum();
-        sessions + self.pool.calls_in_flight()
+        sessions + self.pool.calls_in_flight() + self.openings.load(Ordering::Relaxed)
     }
 
     /// Takes a session out of the registry: from here on it is unknown.

@@ -32,7 +32,7 @@ use crate::quota::Held;
 use crate::session::bridged::{Backend, Parts};
 use crate::session::revive::Revive;
 use crate::session::router::{Patience, Router};
-use crate::session::{Behind, Bridged, Session, SessionId, Way, call_own};
+use crate::session::{Behind, Bridged, Session, SessionId, Terms, Way, call_own};
 
 /// What may wait for a child that does not read.
 const OUTBOX_BYTES: usize = 1 << 20;
@@ -73,7 +73,7 @@ impl Server {
             Err(error) => return Err(self.no_random(&error)),
         };
         let mut opening = Opening(Some(Arc::clone(&session)));
-        let reader = match call_own(&link, text, envelope, carries, None) {
+        let reader = match call_own(&link, text, envelope, Terms { way: Way::Own, carries, cut: None, counted: None }) {
             Ok(reader) => reader,
             Err(NotPosted::NoBudget) => return Err(NotOpened::Short(Shortage::Budget)),
             Err(_) => return Err(NotOpened::Ended(self.failed(began, "it closed its input"))),

@@ -22,6 +22,7 @@ use crate::principal::Principal;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::revision::Revision;
 use crate::protocol::sse::{EventId, StreamId};
+use crate::quota::Counted;
 
 pub(crate) mod bridged;
 mod id;
@@ -30,6 +31,15 @@ pub(crate) mod revive;
 pub(crate) mod router;
 #[cfg(test)]
 mod tests;
+
+/// How a request is to be answered.
+pub(crate) struct Terms {
+    pub(crate) way: Way,
+    pub(crate) carries: Carries,
+    pub(crate) cut: Option<Cut>,
+    /// What it counts as until it is answered.
+    pub(crate) counted: Counted,
+}
 
 /// What a session's client talks to.
 #[derive(Clone)]
@@ -82,34 +92,26 @@ impl Session {
         &self,
         text: &Bytes,
         envelope: &Envelope,
-        way: Way,
-        carries: Carries,
-        cut: Option<Cut>,
+        terms: Terms,
         refuse: &Refuse,
     ) -> Result<Option<Reader>, NotTaken> {
         match &self.behind {
-            Behind::Own(link) if way == Way::Standing => {
-                if let Err(why) = call_standing(link, text, envelope) {
+            Behind::Own(link) if terms.way == Way::Standing => {
+                if let Err(why) = call_standing(link, text, envelope, &terms.counted) {
                     self.say(refuse(why.into(), envelope.id.map_or(&b"null"[..], |id| id.of(text))).into());
                 }
                 Ok(None)
             }
-            Behind::Own(link) => call_own(link, text, envelope, carries, cut).map(Some).map_err(NotTaken::from),
-            Behind::Shared(bridged) => Box::pin(bridged.call(text, envelope, way, carries, cut, refuse)).await,
+            Behind::Own(link) => call_own(link, text, envelope, terms).map(Some).map_err(NotTaken::from),
+            Behind::Shared(bridged) => Box::pin(bridged.call(text, envelope, terms, refuse)).await,
         }
     }
 
     /// Messages of the client that came together; the reader gets the answers, if any are to come.
-    pub(crate) fn batch(
-        &self,
-        items: &[(Bytes, Envelope)],
-        carries: Carries,
-        cut: Option<Cut>,
-        refuse: &Refuse,
-    ) -> Result<Option<Reader>, NotTaken> {
+    pub(crate) fn batch(&self, items: &[(Bytes, Envelope)], terms: Terms, refuse: &Refuse) -> Result<Option<Reader>, NotTaken> {
         match &self.behind {
-            Behind::Own(link) => batch_own(link, items, carries, cut).map_err(NotTaken::from),
-            Behind::Shared(bridged) => bridged.batch(items, carries, cut, refuse),
+            Behind::Own(link) => batch_own(link, items, terms).map_err(NotTaken::from),
+            Behind::Shared(bridged) => bridged.batch(items, terms, refuse),
         }
     }
 
@@ -232,13 +234,16 @@ pub(crate) fn call_own(
     link: &Arc<Link<Router>>,
     text: &Bytes,
     envelope: &Envelope,
-    carries: Carries,
-    cut: Option<Cut>,
+    Terms { carries, cut, counted, .. }: Terms,
 ) -> Result<Reader, NotPosted> {
     let client_id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
     let cursor = link.with(|state, _| {
         let now = Instant::now();
-        let line = |router: &mut Router, stream| router.request(text, envelope, stream, carries, false, now).parts(text);
+        let line = |router: &mut Router, stream| {
+            let line = router.request(text, envelope, stream, carries, false, now);
+            router.count_last(&counted);
+            line.parts(text)
+        };
         state.post_request(client_id, cut, now, line)
     })?;
     link.metrics.message_to_child_counted(envelope.kind);
@@ -246,10 +251,14 @@ pub(crate) fn call_own(
 }
 
 /// Sends a request that is answered on the GET stream.
-fn call_standing(link: &Arc<Link<Router>>, text: &Bytes, envelope: &Envelope) -> Result<(), NotPosted> {
+fn call_standing(link: &Arc<Link<Router>>, text: &Bytes, envelope: &Envelope, counted: &Counted) -> Result<(), NotPosted> {
     link.with(|state, _| {
         let now = Instant::now();
-        state.post_standing(now, |router| router.request(text, envelope, StreamId::GET, Carries::Events, true, now).parts(text))
+        state.post_standing(now, |router| {
+            let line = router.request(text, envelope, StreamId::GET, Carries::Events, true, now);
+            router.count_last(counted);
+            line.parts(text)
+        })
     })?;
     link.metrics.message_to_child_counted(envelope.kind);
     Ok(())
@@ -258,8 +267,7 @@ fn call_standing(link: &Arc<Link<Router>>, text: &Bytes, envelope: &Envelope) ->
 fn batch_own(
     link: &Arc<Link<Router>>,
     items: &[(Bytes, Envelope)],
-    carries: Carries,
-    cut: Option<Cut>,
+    Terms { carries, cut, counted, .. }: Terms,
 ) -> Result<Option<Reader>, NotPosted> {
     let requests = items.iter().filter(|(_, envelope)| envelope.kind == Kind::Request).count();
     let now = Instant::now();
@@ -268,7 +276,11 @@ fn batch_own(
         let mut lines = Vec::new();
         for (text, envelope) in items {
             let routed = match envelope.kind {
-                Kind::Request => Routed::ToChild(router.request(text, envelope, stream, carries, true, now).joined(text)),
+                Kind::Request => {
+                    let line = router.request(text, envelope, stream, carries, true, now);
+                    router.count_last(&counted);
+                    Routed::ToChild(line.joined(text))
+                }
                 Kind::Notification => router.notification(text, envelope, now),
                 Kind::Answer => router.answer(text, envelope),
             };

@@ -16,6 +16,7 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, Method};
 use crate::protocol::scan::Span;
 use crate::protocol::splice::{Spliced, canonical, pass, private_number, splice};
 use crate::protocol::sse::StreamId;
+use crate::quota::Counted;
 
 mod succession;
 #[cfg(test)]
@@ -51,6 +52,7 @@ struct Call {
     is_own: bool,
     /// What is to be remembered if the child grants it.
     change: Option<Box<Change>>,
+    _counted: Counted,
 }
 
 /// A request of the child that the client has not answered.
@@ -125,12 +127,22 @@ impl Router {
             is_initialize: envelope.method == Method::Initialize,
             is_own: false,
             change: self.recall.as_ref().and_then(|_| Change::of(text, envelope)).map(Box::new),
+            _counted: None,
         };
         self.calls.insert(number, call);
         if carries == Carries::Events && stream != StreamId::GET && self.carriers.last() != Some(&stream) {
             self.carriers.push(stream);
         }
         line
+    }
+
+    /// What the last request counts as until it is answered, whether or not its client waits for that.
+    pub(crate) fn count_last(&mut self, counted: &Counted) {
+        if counted.is_some()
+            && let Some(call) = self.calls.get_mut(&(self.next - 1))
+        {
+            call._counted.clone_from(counted);
+        }
     }
 
     /// A notification of the client.

@@ -16,7 +16,11 @@ use super::certificate::Certificate;
 use super::{certificates, kept, warning};
 
 /// The authorities of one file.
-pub(crate) struct ClientCa(Arc<dyn ClientCertVerifier>);
+#[derive(Clone)]
+pub(crate) struct ClientCa {
+    verifier: Arc<dyn ClientCertVerifier>,
+    roots: Arc<[CertificateDer<'static>]>,
+}
 
 /// By their files.
 pub(crate) type ClientCas = BTreeMap<PathBuf, Arc<ClientCa>>;
@@ -33,7 +37,12 @@ impl ClientCa {
     /// Whether they vouch for it now.
     pub(crate) fn vouches_for(&self, shown: &ClientCertificate) -> bool {
         let Some((own, intermediates)) = shown.chain.split_first() else { return false };
-        self.0.verify_client_cert(own, intermediates, UnixTime::now()).is_ok()
+        self.verifier.verify_client_cert(own, intermediates, UnixTime::now()).is_ok()
+    }
+
+    /// Whether all of these authorities are among them.
+    pub(crate) fn includes(&self, other: &ClientCa) -> bool {
+        other.roots.iter().all(|root| self.roots.contains(root))
     }
 }
 
@@ -71,7 +80,8 @@ pub(super) fn read<'a>(
             kept(verifier(store, provider).map_err(|error| format!("--client-ca {}: {error}", file.display())), faults)
         });
         is_whole &= read.is_some();
-        authorities.extend(read.map(|read| (file.to_owned(), Arc::new(ClientCa(read)))));
+        let client_ca = read.map(|verifier| Arc::new(ClientCa { verifier, roots: roots.into() }));
+        authorities.extend(client_ca.map(|client_ca| (file.to_owned(), client_ca)));
     }
     if !is_whole {
         return None;

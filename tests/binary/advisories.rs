@@ -111,7 +111,8 @@ fn cve_2026_116686_no_reference_in_a_schema_is_followed() {
     let output = json!({ "type": "array", "items": { "$ref": url("items") }, "$defs": { "there": { "$ref": url("output") } } });
     let tools = json!({ "tools": [{ "name": "t", "inputSchema": input, "outputSchema": output }] });
     let capabilities = json!({ "tools": {} });
-    let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": capabilities, "serverInfo": { "name": "s", "version": "0" } });
+    let hello =
+        json!({ "protocolVersion": "2025-11-25", "capabilities": capabilities, "serverInfo": { "name": "s", "version": "0" } });
     let modern_tools = json!({ "resultType": "complete", "ttlMs": 0, "cacheScope": "private", "tools": tools["tools"] });
     let discover = json!({
         "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": capabilities, "ttlMs": 0, "cacheScope": "private",
@@ -164,7 +165,8 @@ fn cve_2026_0621_a_uri_template_is_a_text_like_others() {
 fn python_sdk_2328_bytes_that_are_no_utf_8_end_nothing() {
     let gateway = Gateway::start(&[]);
     let session = Session::open(&gateway);
-    let bytes: Vec<u8> = [b"\xff\xfe\n{\"jsonrpc\":\"2.0\",\"method\":\"notifications/\xc3\x28\"}\n\xed\xa0\x80\n"].concat();
+    let child = gateway.child();
+    let bytes = b"\xff\xfe\n{\"jsonrpc\":\"2.0\",\"method\":\"notifications/\xc3\x28\"}\n\xed\xa0\x80\n".to_vec();
     assert!(session.call("write", &json!({ "text": "", "bytes": bytes }))["result"].is_object());
     let mut body = call("1", "1", "echo", &json!({ "text": "?" })).into_bytes();
     let at = body.iter().position(|byte| *byte == b'?').expect("a text");
@@ -172,5 +174,5 @@ fn python_sdk_2328_bytes_that_are_no_utf_8_end_nothing() {
     let refused = gateway.ask(&session.post(body));
     assert_eq!((refused.status(), &refused.json()["error"]["code"]), (400, &json!(-32700)));
     session.echoes("as before");
-    assert_eq!(gateway.spawns(), 1, "the same process");
+    assert_eq!(gateway.child(), child, "the same process");
 }

@@ -177,6 +177,28 @@ fn what_a_certificate_opened_is_unknown_to_another_and_its_own_on_each_connectio
     assert_eq!((ask(&alice, &id).0, ask(&x.issue("alice.example"), &id).0), (200, 200));
 }
 
+fn open_as(site: &Site, name: &str, own: &Issued) -> Reply {
+    site.connect(Some(own)).exchange(&open_at(name))
+}
+
+/// A call in the session that was opened.
+fn ask_in(site: &Site, own: &Issued, opened: &Reply) -> Reply {
+    let request = Entry::at("/servers/one/mcp").own(Request::post(call("1", "1", "echo", &json!({ "text": "mine" }))));
+    let id = opened.head.field("mcp-session-id").expect("a session");
+    site.connect(Some(own)).exchange(&request.with("mcp-session-id", id).with("mcp-protocol-version", "2025-11-25"))
+}
+
+#[test]
+fn each_server_has_its_own_share_for_who_comes_by_one_connection() {
+    let x = Authority::new();
+    let text = "client_ca = \"DIR/x.pem\"\n[servers.one]\ncmd = [\"STUB\"]\n\
+                [servers.two]\ncmd = [\"STUB\"]\nmax_principal_sessions = 1\n";
+    let site = Site::new(&[("x.pem", &x.pem)], text);
+    let mut connection = site.connect(Some(&x.issue("alice.example")));
+    let said = ["one", "two", "one", "two", "one"].map(|name| connection.exchange(&open_at(name)).status());
+    assert_eq!(said, [200, 200, 200, 429, 200]);
+}
+
 #[test]
 fn an_authority_that_is_taken_out_vouches_for_nobody_any_more() {
     let (x, y) = (Authority::new(), Authority::new());
@@ -184,8 +206,13 @@ fn an_authority_that_is_taken_out_vouches_for_nobody_any_more() {
     let (alice, other) = (x.issue("alice.example"), y.issue("other.example"));
     let (mut hers, mut of_other) = (site.connect(Some(&alice)), site.connect(Some(&other)));
     assert_eq!((status(&hers.exchange(&open_at("one"))), status(&of_other.exchange(&open_at("two")))), (200, 200));
+    let opened = open_as(&site, "one", &alice);
+    assert_eq!(opened.status(), 200);
     fs::write(site.file("x.pem"), &y.pem).expect("written");
     site.reload();
+    // Who has the same name of the other authority is another.
+    let reply = ask_in(&site, &y.issue("alice.example"), &opened);
+    assert_eq!(reply.status(), 404, "{}", reply.text());
     // Her connection is still there, and proves nothing; the other's went on meanwhile.
     assert_eq!(["one", "two", "open"].map(|name| status(&hers.exchange(&open_at(name)))), [401, 401, 200]);
     assert_eq!(["one", "two"].map(|name| status(&of_other.exchange(&open_at(name)))), [200, 200]);

@@ -74,6 +74,7 @@ fn a_socket_that_others_can_reach_is_refused_unless_that_is_asked_for() {
     for (options, missing) in [
         (&[][..], "--allowed-host NAME"),
         (&["--allowed-host", "mcp.example.com"], "--bearer-tokens FILE, or --insecure-no-auth"),
+        (&["--allowed-host", "mcp.example.com", "--insecure-no-auth", "--expose-stderr"], "leave out --expose-stderr"),
     ] {
         let (code, said) = run(options);
         assert_eq!(code, Some(78), "{said}");

@@ -109,3 +109,18 @@ fn an_answer_that_comes_while_its_client_is_away_takes_little_more_memory_than_i
     eprintln!("64 MiB that waited for their client took {taken:.3} times their size");
     assert!(taken <= 1.25, "{taken}");
 }
+
+#[test]
+fn an_answer_that_is_kept_for_its_client_counts_in_what_is_kept_in_all() {
+    let gateway = Gateway::start(&["--log-bytes-total", "1MiB"]);
+    let ask = |more: &Value| {
+        let request = modern::call(7, "impatient", &json!({ "bytes": 2 << 20 }), &json!({ "elicitation": {} }), more);
+        gateway.connect().exchange(&request).json()
+    };
+    let state = ask(&json!({}))["result"]["requestState"].clone();
+    let is_told = |line: &String| line.contains("the question has been answered");
+    eventually_true(Duration::from_secs(20), "the server answers meanwhile", || gateway.log().iter().any(is_told));
+    let answer = ask(&json!({ "requestState": state, "inputResponses": {} }));
+    assert_eq!(answer["error"]["code"], -32603, "{answer}");
+    assert!(answer["error"]["message"].as_str().expect("a text").contains("--log-bytes-total"), "{answer}");
+}

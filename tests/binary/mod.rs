@@ -20,4 +20,5 @@ mod respawn;
 mod resume;
 mod several;
 mod shared;
+mod shares;
 mod stopping;

@@ -118,3 +118,22 @@ fn a_bad_configuration_changes_nothing_and_says_why() {
     reload(&gateway, &path, &good);
     session.echoes("as before");
 }
+
+#[test]
+fn a_session_that_was_being_opened_when_its_server_was_replaced_is_not_left_behind() {
+    let dir = TempDir::new().expect("a folder");
+    let slow = |more: &str| format!("[servers.slow]\ncmd = [\"sh\", \"-c\", \"sleep 1; exec {}\"]\n{more}\n", stub());
+    let (gateway, path) = start(&dir, &slow(""));
+    let mut opening = gateway.connect();
+    opening.send(&at("slow").own(initialize("2025-11-25")).bytes()).expect("sent");
+    eventually_true(5 * SECOND, "its process is there", || gateway.children().len() == 1);
+    reload(&gateway, &path, &slow("max_calls = 7"));
+    // It began with the server before; what it opened takes no request, and ends with that.
+    let reply = opening.reply().expect("an answer");
+    assert_eq!(reply.status(), 200, "{}", reply.text());
+    let id = reply.head.field("mcp-session-id").expect("a session").to_owned();
+    let ask = at("slow").own(Request::post(call("1", "1", "echo", &json!({})))).with("mcp-session-id", &id);
+    assert_eq!(gateway.ask(&ask).status(), 404);
+    eventually_true(10 * SECOND, "nothing of it is left", || gateway.children().is_empty());
+    assert_eq!(gateway.metric("sessions_active", ""), 0);
+}

@@ -8,3 +8,4 @@ pub(crate) mod modern;
 pub(crate) mod proc;
 pub(crate) mod relay;
 pub(crate) mod session;
+pub(crate) mod tokens;

@@ -2,6 +2,7 @@
 //! Nothing here runs a call twice, and nobody else's call may be asked before this one has ended in the child.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use super::strays::Stray;
 use super::{Call, ModernOnLegacy, Whose, messages};
 use crate::bridge::Asked;
 use crate::bridge::capabilities::Declared;
+use crate::budget::{Budget, Charge};
 use crate::link::route::{Notice, Place, Routed};
 use crate::link::stream::EventKind;
 use crate::protocol::jsonrpc::{self, Envelope};
@@ -68,9 +70,30 @@ pub(crate) struct Lease {
     pub(super) logs: VecDeque<(Level, Vec<u8>)>,
     pub(super) log_bytes: usize,
     /// The child's answer, as it wrote it.
-    pub(super) stored: Option<Bytes>,
+    pub(super) stored: Option<Stored>,
     /// Held while a client waits or the child works for none.
     pub(super) place: Option<Place>,
+}
+
+/// An answer that waits for its client, and what it takes of what may be kept in all.
+pub(super) struct Stored {
+    pub(super) line: Bytes,
+    _charge: Option<Charge>,
+}
+
+impl Stored {
+    /// An error in the place of an answer that does not fit.
+    pub(super) fn new(line: Bytes, budget: &Arc<Budget>) -> Stored {
+        match Charge::new(budget, line.len()) {
+            charge @ Some(_) => Stored { line, _charge: charge },
+            None => {
+                let id = jsonrpc::read(&line).ok().and_then(|envelope| envelope.id).map(|id| id.of(&line));
+                let text =
+                    "the answer came while its client was away, and does not fit what the gateway keeps (--log-bytes-total)";
+                Stored { line: jsonrpc::error(id, jsonrpc::INTERNAL_ERROR, text, None).into(), _charge: None }
+            }
+        }
+    }
 }
 
 impl Lease {
@@ -223,7 +246,7 @@ impl ModernOnLegacy {
                 lease.number = None;
                 lease.phase = Phase::Stored { since };
                 if text.len() < LARGE {
-                    lease.stored = Some(Bytes::copy_from_slice(text));
+                    lease.stored = Some(Stored::new(Bytes::copy_from_slice(text), &self.budget));
                 } else {
                     // White space around it, in whose place its client's id and what modern results have can stand.
                     let room = |size| vec![b' '; size];

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use self::lease::{Lease, Phase};
+use self::lease::{Lease, Phase, Stored};
 use self::questions::Question;
 use self::resend::Resend;
 use self::strays::Stray;
@@ -17,6 +17,7 @@ use super::capabilities::{Capabilities, Declared};
 use super::discover::Facts;
 use super::ticket::Sealer;
 use super::{Asked, Patience};
+use crate::budget::Budget;
 use crate::link::log::Log;
 use crate::link::route::{Notice, Route, Routed};
 use crate::link::stream::EventKind;
@@ -77,11 +78,12 @@ pub(crate) struct ModernOnLegacy {
     declared: Declared,
     sealer: Sealer,
     patience: Patience,
+    budget: Arc<Budget>,
 }
 
 impl ModernOnLegacy {
     /// For a child that is initialised with these capabilities.
-    pub(crate) fn new(capabilities: &Capabilities, sealer: Sealer, patience: Patience) -> Self {
+    pub(crate) fn new(capabilities: &Capabilities, sealer: Sealer, patience: Patience, budget: Arc<Budget>) -> Self {
         ModernOnLegacy {
             calls: FxHashMap::default(),
             next: 1,
@@ -95,6 +97,7 @@ impl ModernOnLegacy {
             declared: Declared::of(capabilities.as_bytes()),
             sealer,
             patience,
+            budget,
         }
     }
 
@@ -349,7 +352,7 @@ impl Route for ModernOnLegacy {
     /// The answer of the leased call, which came while its client was away.
     fn store(&mut self, line: Bytes) {
         if let Some(lease) = &mut self.lease {
-            lease.stored = Some(line);
+            lease.stored = Some(Stored::new(line, &self.budget));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::lease::{Lease, Phase, QUIET};
+use super::lease::{Lease, Phase, QUIET, Stored};
 use super::questions::{self, Question};
 use super::{ModernOnLegacy, Whose, messages, resend};
 use crate::bridge::Asked;
@@ -50,7 +50,7 @@ impl ModernOnLegacy {
         let token: Option<Box<[u8]>> = asked.token.map(|token| token.of(asked.text).into());
         lease.tell_kept(stream, token.as_deref(), out);
         lease.place = Some(place);
-        if let Some(text) = lease.stored.take() {
+        if let Some(Stored { line: text, .. }) = lease.stored.take() {
             out.push(match self.stored_answer(&lease, &text, asked, now) {
                 Spliced::Whole(answer) => Routed::Event(stream, EventKind::Answer, answer),
                 answer @ Spliced::Around(_) => Routed::Given(stream, EventKind::Answer, answer.in_place(text)),

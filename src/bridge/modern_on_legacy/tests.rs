@@ -161,7 +161,8 @@ impl Bench {
         let seal = Arc::new(Seal::random(None).expect("random bytes"));
         let principal = Principal::Anonymous.tag();
         let sealer = Sealer { seal: Arc::clone(&seal), context: NAME, slot: SLOT, principal };
-        let mut router = ModernOnLegacy::new(&Capabilities::of(capabilities.as_bytes()), sealer, PATIENCE);
+        let mut router =
+            ModernOnLegacy::new(&Capabilities::of(capabilities.as_bytes()), sealer, PATIENCE, Arc::new(Budget::new(1 << 20)));
         router.learn(Facts::of(FACTS).into());
         let (budget, now) = (Arc::new(Budget::new(1 << 30)), Instant::now());
         let log = Log::shared(1 << 20, budget, Arc::new(Metrics::new()), now);

@@ -200,7 +200,9 @@ fn what_is_commented_out_can_be_taken_in() {
     let faults =
         check(&File::toml(taken.join("\n")).path, &demo(), |_| Vec::new()).expect_err("its files are not here").to_string();
     let is_about_files = |line: &&str| {
-        ["cannot be read", "is not there", "not a directory", "No such file", "not on the PATH"].iter().any(|text| line.contains(text))
+        ["cannot be read", "is not there", "not a directory", "No such file", "not on the PATH"]
+            .iter()
+            .any(|text| line.contains(text))
     };
     assert_eq!(faults.lines().filter(|line| !is_about_files(line)).collect::<Vec<_>>(), Vec::<&str>::new());
 }

@@ -81,6 +81,7 @@ impl Refusal {
                 let times = if *failures == 1 { "once".to_owned() } else { format!("{failures} times in a row") };
                 format!("The server failed to start, {times}, and is not tried again yet: {reason}")
             }
+            Refusal::Short(Shortage::Replaced) => "The server has just been replaced by another; ask again".to_owned(),
             Refusal::ChildBusy => "The server does not read its input: 1 MiB waits for it".to_owned(),
             Refusal::NoBudget | Refusal::Short(Shortage::Budget) => {
                 "What the gateway keeps for clients and servers is at its bound (--log-bytes-total)".to_owned()

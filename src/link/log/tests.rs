@@ -180,12 +180,12 @@ fn a_resume_of_what_was_given_up_is_an_error_for_that_request() {
 }
 
 #[test]
-fn one_message_larger_than_the_cap_passes_alone() {
+fn one_message_larger_than_the_cap_passes_alone_and_an_answer_behind_others() {
     let (mut log, _) = log(2000, 1 << 20);
-    let mut cursor = opened(&mut log);
-    let large = "x".repeat(5000);
+    let (mut cursor, large) = (opened(&mut log), "x".repeat(5000));
+    assert_eq!(note(&mut log, cursor.stream, &large), Kept::Yes);
     assert_eq!(append(&mut log, cursor.stream, EventKind::Answer, &large), Kept::Yes);
-    assert_eq!(next(&mut log, &mut cursor), event(1, &large));
+    assert_eq!([next(&mut log, &mut cursor), next(&mut log, &mut cursor)], [event(1, &large), event(2, &large)]);
 }
 
 #[test]

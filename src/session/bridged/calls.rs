@@ -11,11 +11,10 @@ use super::modern::Asked;
 use super::shared::Shared;
 use super::{Backend, Bridged, LOST, Way};
 use crate::link::reader::Reader;
-use crate::link::route::Carries;
-use crate::link::stream::Cut;
 use crate::link::{EndReason, NotPosted};
 use crate::pool::{NoChild, NotTaken};
 use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::session::Terms;
 
 /// How a request whose answer shares its stream is refused: the message.
 pub(crate) type Refuse = Arc<dyn Fn(NotTaken, &[u8]) -> Vec<u8> + Send + Sync>;
@@ -35,16 +34,16 @@ impl Bridged {
         self: &Arc<Self>,
         text: &Bytes,
         envelope: &Envelope,
-        way: Way,
-        carries: Carries,
-        cut: Option<Cut>,
+        Terms { way, carries, cut, counted }: Terms,
         refuse: &Refuse,
     ) -> Result<Option<Reader>, NotTaken> {
         let id = envelope.id.map_or(&b"null"[..], |id| id.of(text));
         let (call, cursor) = self.with(|seat, _| {
             let now = Instant::now();
             seat.admit(1, now)?;
-            Ok::<_, NotPosted>(seat.begin(id, way, carries, cut, now))
+            let begun = seat.begin(id, way, carries, cut, now);
+            seat.count(begun.0, &counted);
+            Ok::<_, NotPosted>(begun)
         })?;
         let reader = cursor.map(|cursor| Reader::new(self.arc(), cursor));
         self.start(call, text.clone(), *envelope, refuse).await?;
@@ -55,8 +54,7 @@ impl Bridged {
     pub(crate) fn batch(
         self: &Arc<Self>,
         items: &[(Bytes, Envelope)],
-        carries: Carries,
-        cut: Option<Cut>,
+        Terms { carries, cut, counted, .. }: Terms,
         refuse: &Refuse,
     ) -> Result<Option<Reader>, NotTaken> {
         let id = |text: &Bytes, envelope: &Envelope| envelope.id.map_or_else(|| b"null".to_vec(), |id| id.of(text).to_vec());
@@ -68,6 +66,7 @@ impl Bridged {
             let way = cursor.as_ref().map_or(Way::Standing, |cursor| Way::Batch(cursor.stream));
             let mut begin = |(text, envelope): &(Bytes, Envelope)| {
                 let call = (envelope.kind == Kind::Request).then(|| seat.begin(&id(text, envelope), way, carries, None, now).0);
+                call.into_iter().for_each(|call| seat.count(call, &counted));
                 (call, text.clone(), *envelope)
             };
             let items: Vec<(Option<u64>, Bytes, Envelope)> = items.iter().map(&mut begin).collect();

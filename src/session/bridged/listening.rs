@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::Bridged;
-use super::seat::{Order, Standing};
 use crate::bridge::subscriptions::{MAX_URIS, Subject, without_subscription};
 use crate::link::reader::Reader;
 use crate::protocol::jsonrpc::{self, Kind, METHOD_NOT_FOUND, Method};
@@ -30,6 +30,24 @@ enum NotHeard {
     /// The child refused; its error.
     Refused(Vec<u8>),
     Lost,
+}
+
+/// Who reads what children tell that is about no call.
+pub(super) struct Standing {
+    /// `None` for one that takes no orders.
+    pub(super) order: Option<watch::Sender<Order>>,
+    /// What it handed on last, once it has stopped.
+    pub(super) task: JoinHandle<Vec<Bytes>>,
+}
+
+/// What it is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    GoOn,
+    /// Another may take its place.
+    Hold,
+    /// Another has.
+    Stop,
 }
 
 impl Bridged {

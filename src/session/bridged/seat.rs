@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
-use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::listening::Standing;
 use crate::bridge::legacy_on_modern::results::Wrapped;
 use crate::bridge::subscriptions::MAX_URIS;
 use crate::link::NotPosted;
@@ -22,6 +23,7 @@ use crate::protocol::jsonrpc;
 use crate::protocol::meta::Level;
 use crate::protocol::splice::canonical;
 use crate::protocol::sse::StreamId;
+use crate::quota::Counted;
 
 /// Where the answer to a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,7 @@ struct Call {
     task: Option<AbortHandle>,
     /// The last progress that the client was told.
     progress: Option<f64>,
+    _counted: Counted,
 }
 
 /// Where a client's answer goes: the place of the question in its round, and the answer.
@@ -60,24 +63,6 @@ struct Question {
     /// What the answer is to be told with.
     at: usize,
     answers: Answers,
-}
-
-/// Who reads what children tell that is about no call.
-pub(super) struct Standing {
-    /// `None` for one that takes no orders.
-    pub(super) order: Option<watch::Sender<Order>>,
-    /// What it handed on last, once it has stopped.
-    pub(super) task: JoinHandle<Vec<Bytes>>,
-}
-
-/// What it is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    GoOn,
-    /// Another may take its place.
-    Hold,
-    /// Another has.
-    Stop,
 }
 
 pub(super) struct Seat {
@@ -156,8 +141,13 @@ impl Seat {
         };
         let number = self.next_call;
         self.next_call += 1;
-        self.calls.insert(number, Call { id: id.into(), stream, way, carries, task: None, progress: None });
+        self.calls.insert(number, Call { id: id.into(), stream, way, carries, task: None, progress: None, _counted: None });
         (number, cursor)
+    }
+
+    /// What a call counts as until it is answered.
+    pub(super) fn count(&mut self, call: u64, counted: &Counted) {
+        self.calls.get_mut(&call).into_iter().for_each(|call| call._counted.clone_from(counted));
     }
 
     /// Somebody works on a call. One that is over needs nobody.
