@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::build::{self, Complaint};
+#[cfg(any(test, fuzzing))]
+use super::expand::Values;
 use super::given::Given;
 use super::layers::{self, Entry, Files, Merged};
 use super::options::{self, Kind, Opt, PROGRAMS};
@@ -122,7 +124,8 @@ pub(crate) fn reading(text: &[u8], is_json: bool) -> Result<String, Vec<String>>
     let source = Source::new("f", text.to_vec()).map_err(|text| vec![text])?;
     let mut files = if is_json { Files::default() } else { file::read(&source) };
     if is_json {
-        mcp_json::read(&source, Path::new("/f"), &mut files);
+        let values = Values { variable: &|name| std::env::var(name).ok(), folder: "/".into() };
+        mcp_json::read_with(&source, &values, &|path| Err(format!("{}: is not there", path.display())), &mut files);
     }
     let merged = layers::merge(&Given::nothing(), &files);
     if !files.wrong.is_empty() {

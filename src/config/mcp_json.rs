@@ -1,10 +1,12 @@
 //! The file of `--mcp-json`: the servers of an MCP client, as Claude Desktop, Claude Code and Cursor (`mcpServers`) or VS Code
 //! (`servers`) write them. Those that are programs become servers of the gateway, beside the ones of its own file.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::env_file;
 use super::expand::{self, Values};
 use super::file::check_variable;
 use super::jsonc::{self, Json, Member, Node};
@@ -23,12 +25,16 @@ const REMOTE: [&str; 5] = ["http", "sse", "streamable-http", "streamableHttp", "
 /// Adds the servers of the file that stands at `path`.
 pub(super) fn read(source: &Arc<Source>, path: &Path, files: &mut Files) {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    read_with(source, &Values { variable: &variable, folder: expand::folder_of(path) }, files);
+    let file = |path: &Path| Source::read(&path.to_string_lossy(), path);
+    read_with(source, &Values { variable: &variable, folder: expand::folder_of(path) }, &file, files);
 }
 
-/// The same, where variables and folder are given.
-pub(super) fn read_with(source: &Arc<Source>, values: &Values, files: &mut Files) {
-    let mut reader = Reader { source, values, files };
+/// Reads a file that the file names.
+pub(super) type ReadFile<'a> = &'a dyn Fn(&Path) -> Result<Arc<Source>, String>;
+
+/// The same, where variables, folder and files are given.
+pub(super) fn read_with(source: &Arc<Source>, values: &Values, file: ReadFile, files: &mut Files) {
+    let mut reader = Reader { source, values, file, files };
     match jsonc::parse(&source.text) {
         Ok(root) => reader.root(&root),
         Err((at, text)) => {
@@ -41,6 +47,7 @@ pub(super) fn read_with(source: &Arc<Source>, values: &Values, files: &mut Files
 struct Reader<'a> {
     source: &'a Arc<Source>,
     values: &'a Values<'a>,
+    file: ReadFile<'a>,
     files: &'a mut Files,
 }
 
@@ -141,6 +148,7 @@ impl Reader<'_> {
         let mut settings = Settings::new();
         let mut seen: Vec<&str> = Vec::new();
         let mut words: Vec<OsString> = Vec::new();
+        let (mut of_file, mut own) = (Vec::new(), Vec::new());
         let cwd = self.values.folder.clone().into();
         settings.insert("cwd", Setting { value: Value::Words(vec![cwd]), origin: Origin::File(place.clone()) });
         for member in members {
@@ -160,15 +168,26 @@ impl Reader<'_> {
                     words.extend(self.texts(&key, &member.node));
                     continue;
                 }
-                "env" => ("env", self.variables(&key, &member.node)),
-                "cwd" => ("cwd", self.path(member.at, &key, &member.node)),
-                "envFile" => ("env_file", self.path(member.at, &key, &member.node)),
+                "env" => {
+                    own = self.variables(&key, &member.node);
+                    continue;
+                }
+                "envFile" => {
+                    of_file = self.env_file(member.at, &key, &member.node);
+                    continue;
+                }
+                "cwd" => ("cwd", self.path(member.at, &key, &member.node).map(OsString::from).into_iter().collect()),
                 _ => continue,
             };
             let is_good = self.files.wrong.len() == faults;
             settings.insert(option, Setting { value: if is_good { Value::Words(value) } else { Value::Wrong }, origin });
         }
         self.warn_unused(entry.at, path, members, &["command", "args", "env", "cwd", "envFile", "type", "transport", "disabled"]);
+        let variables: BTreeMap<String, String> = of_file.into_iter().chain(own).collect();
+        if !variables.is_empty() {
+            let pairs = variables.iter().map(|(name, value)| format!("{name}={value}").into()).collect();
+            settings.insert("env", Setting { value: Value::Words(pairs), origin: Origin::File(place.clone()) });
+        }
         match settings.get_mut("program") {
             Some(Setting { value: Value::Words(program), .. }) => *program = words,
             Some(_) => {}
@@ -181,9 +200,21 @@ impl Reader<'_> {
         self.files.servers.insert(entry.name.clone(), Server { settings, place });
     }
 
-    fn path(&mut self, at: usize, key: &str, node: &Node) -> Vec<OsString> {
-        let path = self.text(at, key, node).map(|text| self.values.folder.join(text).into());
-        path.into_iter().collect()
+    fn path(&mut self, at: usize, key: &str, node: &Node) -> Option<PathBuf> {
+        self.text(at, key, node).map(|text| self.values.folder.join(text))
+    }
+
+    /// The variables of a file.
+    fn env_file(&mut self, at: usize, key: &str, node: &Node) -> Vec<(String, String)> {
+        let Some(path) = self.path(at, key, node) else { return Vec::new() };
+        let read = (self.file)(&path).map_err(|text| vec![text]).and_then(|source| {
+            let told = |(line, text): (usize, &str)| format!("{}:{line}: {text}", source.name);
+            env_file::variables(&source.text).map_err(|faults| faults.into_iter().map(told).collect())
+        });
+        read.unwrap_or_else(|faults| {
+            faults.into_iter().for_each(|text| self.wrong(at, key, text));
+            Vec::new()
+        })
     }
 
     fn texts(&mut self, key: &str, node: &Node) -> Vec<OsString> {
@@ -194,7 +225,7 @@ impl Reader<'_> {
         nodes.iter().filter_map(|node| self.text(node.at, key, node)).map(OsString::from).collect()
     }
 
-    fn variables(&mut self, key: &str, node: &Node) -> Vec<OsString> {
+    fn variables(&mut self, key: &str, node: &Node) -> Vec<(String, String)> {
         let Json::Object(members) = &node.json else {
             self.wrong(node.at, key, format!("is {}; write {{\"NAME\": \"value\"}}", node.called()));
             return Vec::new();
@@ -208,7 +239,7 @@ impl Reader<'_> {
             };
             let Some(value) = value else { continue };
             match check_variable(&member.name, &value) {
-                Ok(()) => pairs.push(format!("{}={value}", member.name).into()),
+                Ok(()) => pairs.push((member.name.clone(), value)),
                 Err(_) => {
                     self.wrong(member.at, &key, "is no variable: its name is empty or has = in it, or there is a NUL character")
                 }

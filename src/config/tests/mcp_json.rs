@@ -1,5 +1,7 @@
 //! The files of other programs.
 
+use std::path::Path;
+
 use super::*;
 use crate::config::expand::Values;
 use crate::config::layers::Files;
@@ -7,15 +9,21 @@ use crate::config::mcp_json::read_with;
 use crate::config::place::Source;
 use crate::config::settings::Value;
 
-/// What is read of a text, where KEY is set and the folder is /srv.
+/// What is read of a text, where KEY is set, the folder is /srv, and a file that is named holds nothing.
 fn read(text: &str) -> Files {
+    read_beside("", text)
+}
+
+/// The same, where a file that is named holds `variables`.
+fn read_beside(variables: &str, text: &str) -> Files {
+    let file = |path: &Path| Source::new(&path.to_string_lossy(), variables.into());
     let variable = |name: &str| match name {
         "KEY" => Some("secret".to_owned()),
         _ => None,
     };
     let source = Source::new("mcp.json", text.as_bytes().to_vec()).expect("UTF-8");
     let mut files = Files::default();
-    read_with(&source, &Values { variable: &variable, folder: "/srv".into() }, &mut files);
+    read_with(&source, &Values { variable: &variable, folder: "/srv".into() }, &file, &mut files);
     files
 }
 
@@ -47,10 +55,7 @@ fn the_servers_of_claude_and_cursor_are_read() {
     assert_eq!(words(&files, "plain", "env"), ["A=secret", "B=b", "C=8080"]);
     assert_eq!(words(&files, "plain", "cwd"), ["/srv"], "relative paths are meant from there");
     assert_eq!(words(&files, "here", "program"), ["./run"]);
-    assert_eq!(
-        (words(&files, "here", "cwd"), words(&files, "here", "env_file")),
-        (vec!["/srv/sub".into()], vec!["/srv/.env".into()])
-    );
+    assert_eq!(words(&files, "here", "cwd"), ["/srv/sub"]);
     assert_eq!(
         files.warnings,
         [
@@ -70,6 +75,35 @@ fn the_servers_of_vs_code_are_read_with_comments_and_last_commas() {
     );
     assert!(files.wrong.is_empty() && files.warnings.is_empty(), "{files:?}");
     assert_eq!(words(&files, "one", "program"), ["/srv/run", "secret"]);
+}
+
+#[test]
+fn a_file_of_variables_is_read_as_vs_code_reads_it_and_what_stands_beside_it_wins() {
+    let variables = "# mine\nexport A=\"a b\" # why\nB='b'\nC=${KEY}\n";
+    let text = |own: &str| {
+        format!("{{\"servers\": {{\"a\": {{{own}, \"command\": \"x\", \"envFile\": \"${{workspaceFolder}}/.env\"}}}}}}")
+    };
+    let files = read_beside(variables, &text("\"env\": {\"B\": \"2\", \"D\": \"${KEY}\"}"));
+    assert_eq!(words(&files, "a", "env"), ["A=a b", "B=2", "C=${KEY}", "D=secret"]);
+    assert!(!files.servers["a"].settings.contains_key("env_file"), "it is not read a second time, in another way");
+    assert_eq!(words(&read_beside(variables, &text("\"args\": []")), "a", "env"), ["A=a b", "B=b", "C=${KEY}"]);
+}
+
+#[test]
+fn every_faulty_line_of_a_file_of_variables_is_told_and_nothing_that_stands_there() {
+    let text = "{\"servers\": {\"a\": {\"command\": \"x\",\n\"envFile\": \".env\"}}}";
+    let files = read_beside("A=1\nhidden\nB=\"hidden\nC=2\n", text);
+    let told: Vec<String> = files.wrong.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "mcp.json:2:1: servers.a.envFile: /srv/.env:2: has no = in it; write NAME=VALUE",
+            "mcp.json:2:1: servers.a.envFile: /srv/.env:3: has a quote that is not closed; close it on the same line (in double \
+             quotes, \\n is the end of a line)",
+        ]
+    );
+    let missing = File::new("mcp.json", text.replace("\"x\"", "\"sh\"")).faults(&[]);
+    assert_eq!(missing, ["mcp.json:2:1: servers.a.envFile: .env: cannot be read: No such file or directory (os error 2)"]);
 }
 
 #[test]
