@@ -12,7 +12,7 @@ use super::layers::{self, Entry, Files, Merged};
 use super::options::{self, Kind, Opt, PROGRAMS};
 use super::place::{Place, Source, Wrong};
 use super::settings::{Origin, Setting, Settings, Value, flags};
-use super::{Config, Fault, command, file, mcp_json};
+use super::{Config, Fault, Flags, command, file, mcp_json};
 
 /// Of more faults than this only the number is told.
 const MOST_SHOWN: usize = 100;
@@ -180,8 +180,11 @@ fn checked(files: &mut Files, merged: &Merged, demo: &[OsString]) -> (Option<Con
         stray(key, setting, &mut faults, &mut files.warnings);
     }
     let read = |settings: &Settings| flags(settings);
-    let entries: Result<Vec<build::Entry>, String> =
-        merged.servers.iter().map(|entry| Ok(build::Entry { name: entry.name.clone(), flags: read(&entry.settings)? })).collect();
+    let entry = |entry: &Entry| -> Result<build::Entry, String> {
+        let flags = Flags { unset: entry.foreign.unset.clone(), ..read(&entry.settings)? };
+        Ok(build::Entry { name: entry.name.clone(), flags })
+    };
+    let entries: Result<Vec<build::Entry>, String> = merged.servers.iter().map(entry).collect();
     let built = match (read(&merged.top), entries) {
         (Ok(gateway), Ok(entries)) => build::build(&gateway, &entries, demo),
         (Err(text), _) | (_, Err(text)) => {

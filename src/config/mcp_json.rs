@@ -10,16 +10,19 @@ use super::env_file;
 use super::expand::{self, Values};
 use super::file::check_variable;
 use super::jsonc::{self, Json, Member, Node};
-use super::layers::{Files, Server};
+use super::layers::{Files, Foreign, Server};
 use super::names;
 use super::place::{Place, Source, Wrong};
 use super::settings::{Origin, Setting, Settings, Value};
 
-const SERVERS: [&str; 2] = ["mcpServers", "servers"];
+const SERVERS: [&str; 2] = ["mcpServers", VS_CODE];
+/// What VS Code calls them. Some of what it reads, the others do not.
+const VS_CODE: &str = "servers";
 /// What is of no use to the gateway, and does not change what a server is.
 const PASSED: [&str; 2] = ["$schema", "inputs"];
 /// How remote servers say where they are.
 const ADDRESSES: [&str; 3] = ["url", "serverUrl", "httpUrl"];
+const NULL: &str = "is null, which unsets a variable for VS Code only; write a text, in double quotes, or leave the variable out";
 const REMOTE: [&str; 5] = ["http", "sse", "streamable-http", "streamableHttp", "ws"];
 
 /// Adds the servers of the file that stands at `path`.
@@ -31,10 +34,12 @@ pub(super) fn read(source: &Arc<Source>, path: &Path, files: &mut Files) {
 
 /// Reads a file that the file names.
 pub(super) type ReadFile<'a> = &'a dyn Fn(&Path) -> Result<Arc<Source>, String>;
+/// A variable, and its value; none for one that is not to be set.
+type Variable = (String, Option<String>);
 
 /// The same, where variables, folder and files are given.
 pub(super) fn read_with(source: &Arc<Source>, values: &Values, file: ReadFile, files: &mut Files) {
-    let mut reader = Reader { source, values, file, files };
+    let mut reader = Reader { source, values, file, is_of_vs_code: false, files };
     match jsonc::parse(&source.text) {
         Ok(root) => reader.root(&root),
         Err((at, text)) => {
@@ -48,6 +53,7 @@ struct Reader<'a> {
     source: &'a Arc<Source>,
     values: &'a Values<'a>,
     file: ReadFile<'a>,
+    is_of_vs_code: bool,
     files: &'a mut Files,
 }
 
@@ -78,6 +84,7 @@ impl Reader<'_> {
         if let Some(second) = found.next() {
             return self.wrong(second.at, &second.name, format!("stands beside {}; leave one of them out", servers.name));
         }
+        self.is_of_vs_code = servers.name == VS_CODE;
         self.warn_unused(root.at, "", members, &SERVERS);
         let Json::Object(entries) = &servers.node.json else {
             let text = format!("is {}; write {{\"NAME\": {{\"command\": \"PROGRAM\"}}}}", servers.node.called());
@@ -183,9 +190,15 @@ impl Reader<'_> {
             settings.insert(option, Setting { value: if is_good { Value::Words(value) } else { Value::Wrong }, origin });
         }
         self.warn_unused(entry.at, path, members, &["command", "args", "env", "cwd", "envFile", "type", "transport", "disabled"]);
-        let variables: BTreeMap<String, String> = of_file.into_iter().chain(own).collect();
-        if !variables.is_empty() {
-            let pairs = variables.iter().map(|(name, value)| format!("{name}={value}").into()).collect();
+        let variables: BTreeMap<String, Option<String>> = of_file.into_iter().chain(own).collect();
+        let (mut pairs, mut foreign) = (Vec::new(), Foreign::default());
+        for (name, value) in variables {
+            match value {
+                Some(value) => pairs.push(format!("{name}={value}").into()),
+                None => foreign.unset.push(name),
+            }
+        }
+        if !pairs.is_empty() {
             settings.insert("env", Setting { value: Value::Words(pairs), origin: Origin::File(place.clone()) });
         }
         match settings.get_mut("program") {
@@ -197,7 +210,7 @@ impl Reader<'_> {
             let first = Place { key: String::new(), ..first };
             return self.wrong(entry.at, path, format!("is named in {first} too; give one of them another name"));
         }
-        self.files.servers.insert(entry.name.clone(), Server { settings, place });
+        self.files.servers.insert(entry.name.clone(), Server { settings, place, foreign });
     }
 
     fn path(&mut self, at: usize, key: &str, node: &Node) -> Option<PathBuf> {
@@ -205,16 +218,19 @@ impl Reader<'_> {
     }
 
     /// The variables of a file.
-    fn env_file(&mut self, at: usize, key: &str, node: &Node) -> Vec<(String, String)> {
+    fn env_file(&mut self, at: usize, key: &str, node: &Node) -> Vec<Variable> {
         let Some(path) = self.path(at, key, node) else { return Vec::new() };
         let read = (self.file)(&path).map_err(|text| vec![text]).and_then(|source| {
             let told = |(line, text): (usize, &str)| format!("{}:{line}: {text}", source.name);
             env_file::variables(&source.text).map_err(|faults| faults.into_iter().map(told).collect())
         });
-        read.unwrap_or_else(|faults| {
-            faults.into_iter().for_each(|text| self.wrong(at, key, text));
-            Vec::new()
-        })
+        match read {
+            Ok(pairs) => pairs.into_iter().map(|(name, value)| (name, Some(value))).collect(),
+            Err(faults) => {
+                faults.into_iter().for_each(|text| self.wrong(at, key, text));
+                Vec::new()
+            }
+        }
     }
 
     fn texts(&mut self, key: &str, node: &Node) -> Vec<OsString> {
@@ -225,7 +241,7 @@ impl Reader<'_> {
         nodes.iter().filter_map(|node| self.text(node.at, key, node)).map(OsString::from).collect()
     }
 
-    fn variables(&mut self, key: &str, node: &Node) -> Vec<(String, String)> {
+    fn variables(&mut self, key: &str, node: &Node) -> Vec<Variable> {
         let Json::Object(members) = &node.json else {
             self.wrong(node.at, key, format!("is {}; write {{\"NAME\": \"value\"}}", node.called()));
             return Vec::new();
@@ -234,11 +250,18 @@ impl Reader<'_> {
         for member in members {
             let key = format!("{key}.{}", member.name);
             let value = match &member.node.json {
+                Json::Null if self.is_of_vs_code => None,
+                Json::Null => {
+                    self.wrong(member.at, &key, NULL);
+                    continue;
+                }
                 Json::Number(number) => Some(number.clone()),
-                _ => self.text(member.at, &key, &member.node),
+                _ => match self.text(member.at, &key, &member.node) {
+                    Some(text) => Some(text),
+                    None => continue,
+                },
             };
-            let Some(value) = value else { continue };
-            match check_variable(&member.name, &value) {
+            match check_variable(&member.name, value.as_deref().unwrap_or_default()) {
                 Ok(()) => pairs.push((member.name.clone(), value)),
                 Err(_) => {
                     self.wrong(member.at, &key, "is no variable: its name is empty or has = in it, or there is a NUL character")

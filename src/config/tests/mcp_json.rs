@@ -90,6 +90,25 @@ fn a_file_of_variables_is_read_as_vs_code_reads_it_and_what_stands_beside_it_win
 }
 
 #[test]
+fn a_variable_that_is_null_for_vs_code_is_not_set_even_if_it_would_be_passed_on() {
+    let json = File::new(
+        "mcp.json",
+        r#"{"servers": {
+            "a": {"command": "/bin/sh", "env": {"PATH": null, "A": null, "B": 8080}, "envFile": "variables"},
+            "b": {"command": "/bin/sh"}
+        }}"#,
+    );
+    std::fs::write(json.path.with_file_name("variables"), "A=1\nC=1\n").expect("written");
+    let config = json.load(&["--pass-env", "*"]).expect("a configuration");
+    let value = |name: &str, variable: &str| {
+        let env = &server(&config, name).command.env;
+        env.iter().find(|(name, _)| name == variable).map(|(_, value)| value.to_string_lossy().into_owned())
+    };
+    assert_eq!(["PATH", "A", "B", "C"].map(|name| value("a", name)), [None, None, Some("8080".into()), Some("1".into())]);
+    assert!(value("b", "PATH").is_some(), "the other server has what is passed on");
+}
+
+#[test]
 fn every_faulty_line_of_a_file_of_variables_is_told_and_nothing_that_stands_there() {
     let text = "{\"servers\": {\"a\": {\"command\": \"x\",\n\"envFile\": \".env\"}}}";
     let files = read_beside("A=1\nhidden\nB=\"hidden\nC=2\n", text);
@@ -136,7 +155,8 @@ fn every_fault_is_told_with_its_place_and_no_secret() {
                 "1:71: mcpServers.a.args: is a number; write a text, in double quotes",
                 "1:83: mcpServers.a.env.A: ${NONE}: the variable NONE is not set; set it for the gateway, or write ${NONE:-OTHERWISE}",
                 "1:106: mcpServers.a.env.B=: is no variable: its name is empty or has = in it, or there is a NUL character",
-                "1:122: mcpServers.a.env.C: is null; write a text, in double quotes",
+                "1:122: mcpServers.a.env.C: is null, which unsets a variable for VS Code only; write a text, in double quotes, or \
+                 leave the variable out",
             ],
         ),
         (
