@@ -148,9 +148,10 @@ impl Reader<'_> {
     }
 
     fn program(&mut self, path: &str, entry: &Member, members: &[Member]) {
-        if let Err(text) = names::check_server(&entry.name) {
+        let name = names::served_as(&entry.name).unwrap_or_else(|text| {
             self.wrong(entry.at, path, text);
-        }
+            entry.name.clone()
+        });
         let place = self.place(entry.at, path);
         let mut settings = Settings::new();
         let mut seen: Vec<&str> = Vec::new();
@@ -206,11 +207,13 @@ impl Reader<'_> {
             Some(_) => {}
             None => self.wrong(entry.at, path, "has no command; write \"command\": \"PROGRAM\""),
         }
-        if let Some(first) = self.files.servers.get(&entry.name).map(|server| server.place.clone()) {
-            let first = Place { key: String::new(), ..first };
-            return self.wrong(entry.at, path, format!("is named in {first} too; give one of them another name"));
+        if let Some(first) = self.files.servers.get(&name).map(|server| server.place.clone()) {
+            return self.wrong(entry.at, path, taken(&entry.name, &name, first));
         }
-        self.files.servers.insert(entry.name.clone(), Server { settings, place, foreign });
+        if name != entry.name {
+            self.warn(entry.at, path, &format!("is served as {name}, below /servers/{name}"));
+        }
+        self.files.servers.insert(name, Server { settings, place, foreign });
     }
 
     fn path(&mut self, at: usize, key: &str, node: &Node) -> Option<PathBuf> {
@@ -288,5 +291,16 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+}
+
+/// What to say of a server whose name the one at `first` has already.
+fn taken(written: &str, name: &str, first: Place) -> String {
+    let is_same = first.key.split_once('.').is_some_and(|(_, key)| key.trim_matches('"') == written);
+    if is_same {
+        let first = Place { key: String::new(), ..first };
+        format!("is named in {first} too; give one of them another name")
+    } else {
+        format!("would be served as {name}, as {first} is; give one of them another name")
     }
 }

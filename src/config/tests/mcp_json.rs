@@ -78,6 +78,31 @@ fn the_servers_of_vs_code_are_read_with_comments_and_last_commas() {
 }
 
 #[test]
+fn a_name_that_cannot_stand_in_a_path_is_served_as_one_that_can_and_this_is_told() {
+    let json = File::new(
+        "mcp.json",
+        "{\"servers\": {\n\"microsoft/markitdown\": {\"command\": \"sh\"},\n\"My Server\": {\"command\": \"sh\"},\n\"io.github.owner/name\": \
+         {\"url\": \"https://example.com\"},\n\"plain\": {\"command\": \"sh\"}}}",
+    );
+    let config = json.load(&[]).expect("a configuration");
+    assert_eq!(config.servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>(), [
+        "My-Server",
+        "microsoft-markitdown",
+        "plain"
+    ]);
+    assert_eq!(server(&config, "microsoft-markitdown").endpoint, "/servers/microsoft-markitdown/mcp");
+    assert_eq!(
+        json.lines(&config.warnings.join("\n")),
+        [
+            "mcp.json:2:1: servers.microsoft/markitdown: is served as microsoft-markitdown, below /servers/microsoft-markitdown",
+            "mcp.json:3:1: servers.My Server: is served as My-Server, below /servers/My-Server",
+            "mcp.json:4:1: servers.io.github.owner/name: is a remote server, and is left out: the gateway runs programs",
+        ]
+    );
+    assert!(File::toml("[servers.\"microsoft/markitdown\"]\ncmd = \"sh\"\n").load(&[]).is_err(), "its own file can be mended");
+}
+
+#[test]
 fn a_file_of_variables_is_read_as_vs_code_reads_it_and_what_stands_beside_it_wins() {
     let variables = "# mine\nexport A=\"a b\" # why\nB='b'\nC=${KEY}\n";
     let text = |own: &str| {
@@ -138,9 +163,9 @@ fn every_fault_is_told_with_its_place_and_no_secret() {
             &["1:2: servers: has no server that the gateway can run; name a program: {\"NAME\": {\"command\": \"PROGRAM\"}}"],
         ),
         (
-            "{\"servers\": {\n\"a b\": {\"command\": \"x\"},\n\"c\": 5,\n\"d\": {\"args\": \"x\"},\n\"e\": {\"command\": [\"x\"], \"type\": \"pipe\"}}}",
+            "{\"servers\": {\n\"..\": {\"command\": \"x\"},\n\"c\": 5,\n\"d\": {\"args\": \"x\"},\n\"e\": {\"command\": [\"x\"], \"type\": \"pipe\"}}}",
             &[
-                "2:1: servers.a b: a server's name is 1 to 64 letters, digits, '.', '_' or '-'; write \"a-b\"",
+                "2:1: servers...: a server's name is 1 to 64 letters, digits, '.', '_' or '-'; write \"my-server\"",
                 "3:1: servers.c: is a number; write {\"command\": \"PROGRAM\"}",
                 "4:15: servers.d.args: is a text; write [\"--flag\", \"value\"]",
                 "4:1: servers.d: has no command; write \"command\": \"PROGRAM\"",
@@ -164,6 +189,13 @@ fn every_fault_is_told_with_its_place_and_no_secret() {
             &[
                 "1:62: mcpServers.a.command: stands here a second time; leave one of them out",
                 "1:40: mcpServers.a: is named in mcp.json:1:17 too; give one of them another name",
+            ],
+        ),
+        (
+            "{\"servers\": {\n\"a/b\": {\"command\": \"x\"},\n\"a b\": {\"command\": \"x\"},\n\"a-b\": {\"command\": \"x\"}}}",
+            &[
+                "3:1: servers.a b: would be served as a-b, as mcp.json:2:1: servers.a/b is; give one of them another name",
+                "4:1: servers.a-b: would be served as a-b, as mcp.json:2:1: servers.a/b is; give one of them another name",
             ],
         ),
     ] {
