@@ -11,6 +11,16 @@ pub(super) struct Values<'a> {
     pub(super) folder: PathBuf,
 }
 
+/// A text with all values in their places.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Text {
+    pub(super) value: String,
+    /// The same without what variables hold, which may be secret: there it is as it was written.
+    pub(super) shown: String,
+}
+
+/// What no variable has to be asked for, but `userHome`; no secrets.
+const FOLDERS: [&str; 5] = ["workspaceFolder", "workspaceFolderBasename", "userHome", "pathSeparator", "/"];
 /// Folders in which an editor keeps the settings of the folder around them.
 const SETTINGS: [&str; 2] = [".vscode", ".cursor"];
 /// What an editor knows of its windows and itself.
@@ -44,23 +54,24 @@ impl Values<'_> {
     ///
     /// # Errors
     /// Says what to write. Names variables, and no values.
-    pub(super) fn expand(&self, text: &str) -> Result<String, Vec<String>> {
-        let (mut out, mut wrong) = (String::new(), Vec::new());
+    pub(super) fn expand(&self, text: &str) -> Result<Text, Vec<String>> {
+        let (mut out, mut wrong) = (Text::default(), Vec::new());
         let mut rest = text;
         while let Some((before, from)) = rest.split_once("${") {
-            out.push_str(before);
+            out.push(before, before);
             let Some((name, after)) = from.split_once('}') else {
                 wrong.push("has a ${ that is not closed; write }".to_owned());
                 return Err(wrong);
             };
             match self.value(name) {
-                Ok(value) => out.push_str(&value),
+                Ok(value) if FOLDERS.contains(&name) => out.push(&value, &value),
+                Ok(value) => out.push(&value, &format!("${{{name}}}")),
                 Err(text) if wrong.contains(&text) => {}
                 Err(text) => wrong.push(text),
             }
             rest = after;
         }
-        out.push_str(rest);
+        out.push(rest, rest);
         if wrong.is_empty() { Ok(out) } else { Err(wrong) }
     }
 
@@ -103,6 +114,13 @@ impl Values<'_> {
     }
 }
 
+impl Text {
+    fn push(&mut self, value: &str, shown: &str) {
+        self.value.push_str(value);
+        self.shown.push_str(shown);
+    }
+}
+
 fn of_an_editor(name: &str) -> String {
     format!("${{{name}}} is known to an editor only; write its value, or ${{VARIABLE}}")
 }
@@ -115,7 +133,7 @@ fn unset(name: &str, variable: &str) -> String {
 mod tests {
     use super::*;
 
-    fn expand(text: &str) -> Result<String, Vec<String>> {
+    fn expand(text: &str) -> Result<Text, Vec<String>> {
         let variable = |name: &str| match name {
             "KEY" => Some("secret".to_owned()),
             "EMPTY" => Some(String::new()),
@@ -144,7 +162,20 @@ mod tests {
             ("${workspaceFolderBasename}", "project"),
             ("${userHome}${/}x${pathSeparator}y", "/home/ada/x/y"),
         ] {
-            assert_eq!(expand(text).as_deref(), Ok(expanded), "{text}");
+            assert_eq!(expand(text).map(|text| text.value).as_deref(), Ok(expanded), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_variable_holds_is_not_shown() {
+        for (text, shown) in [
+            ("plain", "plain"),
+            ("--key=${KEY}!", "--key=${KEY}!"),
+            ("${env:KEY}", "${env:KEY}"),
+            ("${KEY:-other}${NONE:-other}", "${KEY:-other}${NONE:-other}"),
+            ("${workspaceFolder}${/}${userHome}", "/srv/project//home/ada"),
+        ] {
+            assert_eq!(expand(text).map(|text| text.shown).as_deref(), Ok(shown), "{text}");
         }
     }
 

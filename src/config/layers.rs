@@ -6,6 +6,7 @@ use super::options::{self, PROGRAMS};
 use super::place::{Place, Source, Wrong};
 use super::settings::{Setting, Settings, Value};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::sync::Arc;
 
 /// What was read of files.
@@ -36,6 +37,8 @@ pub(super) struct Server {
 pub(super) struct Foreign {
     /// Variables that the child does not get.
     pub(super) unset: Vec<String>,
+    /// The words of its program without what may be secret.
+    pub(super) shown: Vec<OsString>,
 }
 
 /// What is in force.

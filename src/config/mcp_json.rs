@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::env_file;
-use super::expand::{self, Values};
+use super::expand::{self, Text, Values};
 use super::file::check_variable;
 use super::jsonc::{self, Json, Member, Node};
 use super::layers::{Files, Foreign, Server};
@@ -155,7 +155,7 @@ impl Reader<'_> {
         let place = self.place(entry.at, path);
         let mut settings = Settings::new();
         let mut seen: Vec<&str> = Vec::new();
-        let mut words: Vec<OsString> = Vec::new();
+        let mut words: Vec<Text> = Vec::new();
         let (mut of_file, mut own) = (Vec::new(), Vec::new());
         let cwd = self.values.folder.clone().into();
         settings.insert("cwd", Setting { value: Value::Words(vec![cwd]), origin: Origin::File(place.clone()) });
@@ -169,7 +169,7 @@ impl Reader<'_> {
             let faults = self.files.wrong.len();
             let (option, value) = match member.name.as_str() {
                 "command" => {
-                    words.splice(0..0, self.text(member.at, &key, &member.node).map(OsString::from));
+                    words.splice(0..0, self.text(member.at, &key, &member.node));
                     ("program", Vec::new())
                 }
                 "args" => {
@@ -203,7 +203,10 @@ impl Reader<'_> {
             settings.insert("env", Setting { value: Value::Words(pairs), origin: Origin::File(place.clone()) });
         }
         match settings.get_mut("program") {
-            Some(Setting { value: Value::Words(program), .. }) => *program = words,
+            Some(Setting { value: Value::Words(program), .. }) => {
+                (*program, foreign.shown) =
+                    words.into_iter().map(|word| (OsString::from(word.value), OsString::from(word.shown))).unzip();
+            }
             Some(_) => {}
             None => self.wrong(entry.at, path, "has no command; write \"command\": \"PROGRAM\""),
         }
@@ -217,7 +220,7 @@ impl Reader<'_> {
     }
 
     fn path(&mut self, at: usize, key: &str, node: &Node) -> Option<PathBuf> {
-        self.text(at, key, node).map(|text| self.values.folder.join(text))
+        self.text(at, key, node).map(|text| self.values.folder.join(text.value))
     }
 
     /// The variables of a file.
@@ -236,12 +239,12 @@ impl Reader<'_> {
         }
     }
 
-    fn texts(&mut self, key: &str, node: &Node) -> Vec<OsString> {
+    fn texts(&mut self, key: &str, node: &Node) -> Vec<Text> {
         let Json::List(nodes) = &node.json else {
             self.wrong(node.at, key, format!("is {}; write [\"--flag\", \"value\"]", node.called()));
             return Vec::new();
         };
-        nodes.iter().filter_map(|node| self.text(node.at, key, node)).map(OsString::from).collect()
+        nodes.iter().filter_map(|node| self.text(node.at, key, node)).collect()
     }
 
     fn variables(&mut self, key: &str, node: &Node) -> Vec<Variable> {
@@ -260,7 +263,7 @@ impl Reader<'_> {
                 }
                 Json::Number(number) => Some(number.clone()),
                 _ => match self.text(member.at, &key, &member.node) {
-                    Some(text) => Some(text),
+                    Some(text) => Some(text.value),
                     None => continue,
                 },
             };
@@ -275,13 +278,13 @@ impl Reader<'_> {
     }
 
     /// A text with its values put in. It may be a secret: nothing of it is repeated but the names of variables.
-    fn text(&mut self, at: usize, key: &str, node: &Node) -> Option<String> {
+    fn text(&mut self, at: usize, key: &str, node: &Node) -> Option<Text> {
         let Json::Text(text) = &node.json else {
             self.wrong(at, key, format!("is {}; write a text, in double quotes", node.called()));
             return None;
         };
         match self.values.expand(text) {
-            Ok(text) if text.contains('\0') => {
+            Ok(text) if text.value.contains('\0') => {
                 self.wrong(at, key, "has a NUL character in it; leave it out");
                 None
             }
