@@ -19,7 +19,7 @@ pub(super) struct Text {
     pub(super) shown: String,
 }
 
-/// What no variable has to be asked for, but `userHome`; no secrets.
+/// What an editor puts in that is no secret.
 const FOLDERS: [&str; 5] = ["workspaceFolder", "workspaceFolderBasename", "userHome", "pathSeparator", "/"];
 /// Folders in which an editor keeps the settings of the folder around them.
 const SETTINGS: [&str; 2] = [".vscode", ".cursor"];
@@ -75,6 +75,17 @@ impl Values<'_> {
         if wrong.is_empty() { Ok(out) } else { Err(wrong) }
     }
 
+    /// The same, and as VS Code has it: a `~` that it begins with is the home folder.
+    pub(super) fn expand_home(&self, text: &str) -> Result<Text, Vec<String>> {
+        let text = self.expand(text)?;
+        if !is_at_home(&text.value) {
+            return Ok(text);
+        }
+        let Some(home) = (self.variable)("HOME") else { return Err(vec![NO_HOME.to_owned()]) };
+        let shown = if is_at_home(&text.shown) { format!("{home}{}", &text.shown[1..]) } else { text.shown };
+        Ok(Text { value: format!("{home}{}", &text.value[1..]), shown })
+    }
+
     fn value(&self, name: &str) -> Result<String, String> {
         let folder = |path: &Path| path.to_string_lossy().into_owned();
         if let Some(input) = name.strip_prefix("input:") {
@@ -120,6 +131,13 @@ impl Text {
         self.shown.push_str(shown);
     }
 }
+
+fn is_at_home(text: &str) -> bool {
+    text == "~" || text.starts_with("~/")
+}
+
+const NO_HOME: &str =
+    "begins with ~, the home folder, and the variable HOME is not set; set it for the gateway, or write the folder";
 
 fn of_an_editor(name: &str) -> String {
     format!("${{{name}}} is known to an editor only; write its value, or ${{VARIABLE}}")
@@ -177,6 +195,30 @@ mod tests {
         ] {
             assert_eq!(expand(text).map(|text| text.shown).as_deref(), Ok(shown), "{text}");
         }
+    }
+
+    #[test]
+    fn the_home_folder_is_put_in_for_a_tilde_that_comes_first() {
+        let homes = |home: Option<&str>, text: &str| {
+            let variable = |name: &str| match name {
+                "HOME" => home.map(str::to_owned),
+                "AT_HOME" => Some("~/secret".to_owned()),
+                _ => None,
+            };
+            Values { variable: &variable, folder: "/srv".into() }.expand_home(text).map(|Text { value, shown }| (value, shown))
+        };
+        for (text, value, shown) in [
+            ("~", "/home/ada", "/home/ada"),
+            ("~/x", "/home/ada/x", "/home/ada/x"),
+            ("~ada/x", "~ada/x", "~ada/x"),
+            ("--in=~/x", "--in=~/x", "--in=~/x"),
+            ("x~", "x~", "x~"),
+            ("${AT_HOME}", "/home/ada/secret", "${AT_HOME}"),
+        ] {
+            assert_eq!(homes(Some("/home/ada"), text), Ok((value.to_owned(), shown.to_owned())), "{text}");
+        }
+        assert_eq!(homes(None, "~/x"), Err(vec![NO_HOME.to_owned()]));
+        assert!(homes(None, "~ada/x").is_ok(), "nothing has to be known");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::env_file;
@@ -22,7 +22,6 @@ const VS_CODE: &str = "servers";
 const PASSED: [&str; 2] = ["$schema", "inputs"];
 /// How remote servers say where they are.
 const ADDRESSES: [&str; 3] = ["url", "serverUrl", "httpUrl"];
-const NULL: &str = "is null, which unsets a variable for VS Code only; write a text, in double quotes, or leave the variable out";
 const REMOTE: [&str; 5] = ["http", "sse", "streamable-http", "streamableHttp", "ws"];
 
 /// Adds the servers of the file that stands at `path`.
@@ -169,7 +168,7 @@ impl Reader<'_> {
             let faults = self.files.wrong.len();
             let (option, value) = match member.name.as_str() {
                 "command" => {
-                    words.splice(0..0, self.text(member.at, &key, &member.node));
+                    words.splice(0..0, self.word(member.at, &key, &member.node));
                     ("program", Vec::new())
                 }
                 "args" => {
@@ -184,7 +183,7 @@ impl Reader<'_> {
                     of_file = self.env_file(member.at, &key, &member.node);
                     continue;
                 }
-                "cwd" => ("cwd", self.path(member.at, &key, &member.node).map(OsString::from).into_iter().collect()),
+                "cwd" => ("cwd", self.word(member.at, &key, &member.node).map(|text| self.path(&text)).into_iter().collect()),
                 _ => continue,
             };
             let is_good = self.files.wrong.len() == faults;
@@ -219,14 +218,15 @@ impl Reader<'_> {
         self.files.servers.insert(name, Server { settings, place, foreign });
     }
 
-    fn path(&mut self, at: usize, key: &str, node: &Node) -> Option<PathBuf> {
-        self.text(at, key, node).map(|text| self.values.folder.join(text.value))
+    fn path(&self, text: &Text) -> OsString {
+        self.values.folder.join(&text.value).into()
     }
 
     /// The variables of a file.
     fn env_file(&mut self, at: usize, key: &str, node: &Node) -> Vec<Variable> {
-        let Some(path) = self.path(at, key, node) else { return Vec::new() };
-        let read = (self.file)(&path).map_err(|text| vec![text]).and_then(|source| {
+        // VS Code knows no ~ here.
+        let Some(path) = self.text(at, key, node).map(|text| self.path(&text)) else { return Vec::new() };
+        let read = (self.file)(Path::new(&path)).map_err(|text| vec![text]).and_then(|source| {
             let told = |(line, text): (usize, &str)| format!("{}:{line}: {text}", source.name);
             env_file::variables(&source.text).map_err(|faults| faults.into_iter().map(told).collect())
         });
@@ -244,7 +244,7 @@ impl Reader<'_> {
             self.wrong(node.at, key, format!("is {}; write [\"--flag\", \"value\"]", node.called()));
             return Vec::new();
         };
-        nodes.iter().filter_map(|node| self.text(node.at, key, node)).collect()
+        nodes.iter().filter_map(|node| self.word(node.at, key, node)).collect()
     }
 
     fn variables(&mut self, key: &str, node: &Node) -> Vec<Variable> {
@@ -279,11 +279,31 @@ impl Reader<'_> {
 
     /// A text with its values put in. It may be a secret: nothing of it is repeated but the names of variables.
     fn text(&mut self, at: usize, key: &str, node: &Node) -> Option<Text> {
-        let Json::Text(text) = &node.json else {
-            self.wrong(at, key, format!("is {}; write a text, in double quotes", node.called()));
-            return None;
-        };
-        match self.values.expand(text) {
+        let written = self.written(at, key, node)?;
+        let text = self.values.expand(written);
+        self.good(at, key, text)
+    }
+
+    /// The same of a command or a folder, where VS Code knows ~.
+    fn word(&mut self, at: usize, key: &str, node: &Node) -> Option<Text> {
+        if !self.is_of_vs_code {
+            return self.text(at, key, node);
+        }
+        let written = self.written(at, key, node)?;
+        let text = self.values.expand_home(written);
+        self.good(at, key, text)
+    }
+
+    fn written<'n>(&mut self, at: usize, key: &str, node: &'n Node) -> Option<&'n str> {
+        if let Json::Text(text) = &node.json {
+            return Some(text);
+        }
+        self.wrong(at, key, format!("is {}; write a text, in double quotes", node.called()));
+        None
+    }
+
+    fn good(&mut self, at: usize, key: &str, text: Result<Text, Vec<String>>) -> Option<Text> {
+        match text {
             Ok(text) if text.value.contains('\0') => {
                 self.wrong(at, key, "has a NUL character in it; leave it out");
                 None
@@ -296,6 +316,8 @@ impl Reader<'_> {
         }
     }
 }
+
+const NULL: &str = "is null, which unsets a variable for VS Code only; write a text, in double quotes, or leave the variable out";
 
 /// What to say of a server whose name the one at `first` has already.
 fn taken(written: &str, name: &str, first: Place) -> String {

@@ -19,6 +19,7 @@ fn read_beside(variables: &str, text: &str) -> Files {
     let file = |path: &Path| Source::new(&path.to_string_lossy(), variables.into());
     let variable = |name: &str| match name {
         "KEY" => Some("secret".to_owned()),
+        "HOME" => Some("/home/ada".to_owned()),
         _ => None,
     };
     let source = Source::new("mcp.json", text.as_bytes().to_vec()).expect("UTF-8");
@@ -85,11 +86,10 @@ fn a_name_that_cannot_stand_in_a_path_is_served_as_one_that_can_and_this_is_told
          {\"url\": \"https://example.com\"},\n\"plain\": {\"command\": \"sh\"}}}",
     );
     let config = json.load(&[]).expect("a configuration");
-    assert_eq!(config.servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>(), [
-        "My-Server",
-        "microsoft-markitdown",
-        "plain"
-    ]);
+    assert_eq!(
+        config.servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>(),
+        ["My-Server", "microsoft-markitdown", "plain"]
+    );
     assert_eq!(server(&config, "microsoft-markitdown").endpoint, "/servers/microsoft-markitdown/mcp");
     assert_eq!(
         json.lines(&config.warnings.join("\n")),
@@ -100,6 +100,19 @@ fn a_name_that_cannot_stand_in_a_path_is_served_as_one_that_can_and_this_is_told
         ]
     );
     assert!(File::toml("[servers.\"microsoft/markitdown\"]\ncmd = \"sh\"\n").load(&[]).is_err(), "its own file can be mended");
+}
+
+#[test]
+fn a_tilde_is_the_home_folder_where_it_is_for_vs_code() {
+    let server =
+        r#"{"a": {"command": "~/run", "args": ["~", "~/x", "--in=~/x"], "cwd": "~/y", "env": {"A": "~/z"}, "envFile": "~/e"}}"#;
+    let files = read_beside("no variable", &format!("{{\"servers\": {server}}}"));
+    assert_eq!(words(&files, "a", "program"), ["/home/ada/run", "/home/ada", "/home/ada/x", "--in=~/x"]);
+    assert_eq!((words(&files, "a", "cwd"), words(&files, "a", "env")), (vec!["/home/ada/y".into()], vec!["A=~/z".into()]));
+    assert!(files.wrong[0].text.starts_with("/srv/~/e:1: "), "{files:?}");
+    let files = read(&format!("{{\"mcpServers\": {server}}}"));
+    assert_eq!(words(&files, "a", "program"), ["~/run", "~", "~/x", "--in=~/x"]);
+    assert_eq!(words(&files, "a", "cwd"), ["/srv/~/y"]);
 }
 
 #[test]
