@@ -190,7 +190,15 @@ impl Reader<'_> {
             settings.insert(option, Setting { value: if is_good { Value::Words(value) } else { Value::Wrong }, origin });
         }
         self.warn_unused(entry.at, path, members, &["command", "args", "env", "cwd", "envFile", "type", "transport", "disabled"]);
-        let variables: BTreeMap<String, Option<String>> = of_file.into_iter().chain(own).collect();
+        let mut variables: BTreeMap<String, Option<String>> = of_file.into_iter().collect();
+        for (name, value) in own {
+            let before = self.path_before(&name, &variables);
+            let value = match (before, value) {
+                (Some(before), Some(value)) => Some(format!("{before}:{value}")),
+                (_, value) => value,
+            };
+            variables.insert(name, value);
+        }
         let (mut pairs, mut foreign) = (Vec::new(), Foreign::default());
         for (name, value) in variables {
             match value {
@@ -216,6 +224,15 @@ impl Reader<'_> {
             self.warn(entry.at, path, &format!("is served as {name}, below /servers/{name}"));
         }
         self.files.servers.insert(name, Server { settings, place, foreign });
+    }
+
+    /// The PATH that is there already: VS Code puts another one behind it, and not in its place.
+    fn path_before(&self, name: &str, variables: &BTreeMap<String, Option<String>>) -> Option<String> {
+        if name != "PATH" || !self.is_of_vs_code {
+            return None;
+        }
+        let of_file = variables.get(name).cloned().flatten();
+        of_file.or_else(|| (self.values.variable)(name)).filter(|path| !path.is_empty())
     }
 
     fn path(&self, text: &Text) -> OsString {

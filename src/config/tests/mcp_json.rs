@@ -20,6 +20,7 @@ fn read_beside(variables: &str, text: &str) -> Files {
     let variable = |name: &str| match name {
         "KEY" => Some("secret".to_owned()),
         "HOME" => Some("/home/ada".to_owned()),
+        "PATH" => Some("/bin".to_owned()),
         _ => None,
     };
     let source = Source::new("mcp.json", text.as_bytes().to_vec()).expect("UTF-8");
@@ -144,6 +145,20 @@ fn a_variable_that_is_null_for_vs_code_is_not_set_even_if_it_would_be_passed_on(
     };
     assert_eq!(["PATH", "A", "B", "C"].map(|name| value("a", name)), [None, None, Some("8080".into()), Some("1".into())]);
     assert!(value("b", "PATH").is_some(), "the other server has what is passed on");
+}
+
+#[test]
+fn a_path_of_vs_code_is_put_behind_the_one_that_is_there() {
+    let server = r#"{"a": {"command": "x", "env": {"PATH": "/opt"}, "envFile": "e"}}"#;
+    let (theirs, others) = (format!("{{\"servers\": {server}}}"), format!("{{\"mcpServers\": {server}}}"));
+    for (variables, text, path) in [
+        ("", &theirs, "PATH=/bin:/opt"),
+        ("PATH=/a", &theirs, "PATH=/a:/opt"),
+        ("PATH=", &theirs, "PATH=/opt"),
+        ("PATH=/a", &others, "PATH=/opt"),
+    ] {
+        assert_eq!(words(&read_beside(variables, text), "a", "env"), [path], "{variables} {text}");
+    }
 }
 
 #[test]
