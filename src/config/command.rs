@@ -13,7 +13,7 @@ pub(super) const TWICE: &str = "say once which server to run: --cmd 'COMMAND LIN
 pub(super) fn command(flags: &Flags, demo: &[OsString], wrong: &mut Complaints) -> Option<Command> {
     let words = words(flags, demo).map_err(|text| wrong.add("cmd", text)).ok();
     let cwd = cwd(flags, wrong);
-    let env = environment::child(&flags.pass_env, flags.env_file.as_deref(), &flags.env);
+    let env = environment::child(&flags.pass_env, flags.env_file.as_deref(), &flags.env, &flags.unset);
     let env = env.map_err(|(option, text)| wrong.add(option, text)).ok()?;
     let (words, cwd) = (words?, cwd?);
     let (program, args) = words.split_first()?;

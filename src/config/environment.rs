@@ -9,14 +9,16 @@ const DEFAULT: [&str; 9] = ["PATH", "HOME", "LANG", "LC_*", "TZ", "TMPDIR", "USE
 /// Never passed on: they speak to the gateway itself, or hold its secrets.
 const NEVER: [&str; 5] = ["NOTIFY_SOCKET", "LISTEN_*", "CREDENTIALS_DIRECTORY", "MCP_GATEWAY_*", "OTEL_*"];
 
-/// The whole environment of a child: what is passed on, then the file's variables, then `--env`; the later wins.
-/// A fault names the option that it is about.
+/// The whole environment of a child: what is passed on and is not to be unset, then the file's variables, then `--env`; the
+/// later wins. A fault names the option that it is about.
 pub(super) fn child(
     pass: &[String],
     file: Option<&Path>,
     set: &[String],
+    unset: &[String],
 ) -> Result<Vec<(OsString, OsString)>, (&'static str, String)> {
-    let mut env: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, value)| is_passed(name, value, pass)).collect();
+    let is_kept = |name: &OsStr, value: &OsStr| is_passed(name, value, pass) && !unset.iter().any(|unset| name == unset.as_str());
+    let mut env: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, value)| is_kept(name, value)).collect();
     if let Some(file) = file {
         let fault = |text: String| ("env-file", format!("--env-file {}{text}", file.display()));
         let text = std::fs::read_to_string(file).map_err(|error| fault(format!(": {error}")))?;
@@ -98,11 +100,11 @@ mod tests {
     fn the_later_source_wins_and_a_bad_line_is_named() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), "# a comment\n\nA=1\nB=x=y\n").expect("written");
-        let env = child(&[], Some(file.path()), &["A=2".into()]).expect("an environment");
+        let env = child(&[], Some(file.path()), &["A=2".into()], &[]).expect("an environment");
         let value = |name: &str| env.iter().find(|(key, _)| key == name).map(|(_, value)| value.to_string_lossy().into_owned());
         assert_eq!((value("A").as_deref(), value("B").as_deref()), (Some("2"), Some("x=y")));
         std::fs::write(file.path(), "A=1\nexport\n").expect("written");
-        assert!(child(&[], Some(file.path()), &[]).expect_err("refused").1.contains("line 2"));
-        assert!(!child(&[], None, &["SECRET".into()]).expect_err("refused").1.contains("SECRET"));
+        assert!(child(&[], Some(file.path()), &[], &[]).expect_err("refused").1.contains("line 2"));
+        assert!(!child(&[], None, &["SECRET".into()], &[]).expect_err("refused").1.contains("SECRET"));
     }
 }

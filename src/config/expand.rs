@@ -11,6 +11,16 @@ pub(super) struct Values<'a> {
     pub(super) folder: PathBuf,
 }
 
+/// A text with all values in their places.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Text {
+    pub(super) value: String,
+    /// The same without what variables hold, which may be secret: there it is as it was written.
+    pub(super) shown: String,
+}
+
+/// What an editor puts in that is no secret.
+const FOLDERS: [&str; 5] = ["workspaceFolder", "workspaceFolderBasename", "userHome", "pathSeparator", "/"];
 /// Folders in which an editor keeps the settings of the folder around them.
 const SETTINGS: [&str; 2] = [".vscode", ".cursor"];
 /// What an editor knows of its windows and itself.
@@ -44,24 +54,36 @@ impl Values<'_> {
     ///
     /// # Errors
     /// Says what to write. Names variables, and no values.
-    pub(super) fn expand(&self, text: &str) -> Result<String, Vec<String>> {
-        let (mut out, mut wrong) = (String::new(), Vec::new());
+    pub(super) fn expand(&self, text: &str) -> Result<Text, Vec<String>> {
+        let (mut out, mut wrong) = (Text::default(), Vec::new());
         let mut rest = text;
         while let Some((before, from)) = rest.split_once("${") {
-            out.push_str(before);
+            out.push(before, before);
             let Some((name, after)) = from.split_once('}') else {
                 wrong.push("has a ${ that is not closed; write }".to_owned());
                 return Err(wrong);
             };
             match self.value(name) {
-                Ok(value) => out.push_str(&value),
+                Ok(value) if FOLDERS.contains(&name) => out.push(&value, &value),
+                Ok(value) => out.push(&value, &format!("${{{name}}}")),
                 Err(text) if wrong.contains(&text) => {}
                 Err(text) => wrong.push(text),
             }
             rest = after;
         }
-        out.push_str(rest);
+        out.push(rest, rest);
         if wrong.is_empty() { Ok(out) } else { Err(wrong) }
+    }
+
+    /// The same, and as VS Code has it: a `~` that it begins with is the home folder.
+    pub(super) fn expand_home(&self, text: &str) -> Result<Text, Vec<String>> {
+        let text = self.expand(text)?;
+        if !is_at_home(&text.value) {
+            return Ok(text);
+        }
+        let Some(home) = (self.variable)("HOME") else { return Err(vec![NO_HOME.to_owned()]) };
+        let shown = if is_at_home(&text.shown) { format!("{home}{}", &text.shown[1..]) } else { text.shown };
+        Ok(Text { value: format!("{home}{}", &text.value[1..]), shown })
     }
 
     fn value(&self, name: &str) -> Result<String, String> {
@@ -103,6 +125,20 @@ impl Values<'_> {
     }
 }
 
+impl Text {
+    fn push(&mut self, value: &str, shown: &str) {
+        self.value.push_str(value);
+        self.shown.push_str(shown);
+    }
+}
+
+fn is_at_home(text: &str) -> bool {
+    text == "~" || text.starts_with("~/")
+}
+
+const NO_HOME: &str =
+    "begins with ~, the home folder, and the variable HOME is not set; set it for the gateway, or write the folder";
+
 fn of_an_editor(name: &str) -> String {
     format!("${{{name}}} is known to an editor only; write its value, or ${{VARIABLE}}")
 }
@@ -115,7 +151,7 @@ fn unset(name: &str, variable: &str) -> String {
 mod tests {
     use super::*;
 
-    fn expand(text: &str) -> Result<String, Vec<String>> {
+    fn expand(text: &str) -> Result<Text, Vec<String>> {
         let variable = |name: &str| match name {
             "KEY" => Some("secret".to_owned()),
             "EMPTY" => Some(String::new()),
@@ -144,8 +180,45 @@ mod tests {
             ("${workspaceFolderBasename}", "project"),
             ("${userHome}${/}x${pathSeparator}y", "/home/ada/x/y"),
         ] {
-            assert_eq!(expand(text).as_deref(), Ok(expanded), "{text}");
+            assert_eq!(expand(text).map(|text| text.value).as_deref(), Ok(expanded), "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_variable_holds_is_not_shown() {
+        for (text, shown) in [
+            ("plain", "plain"),
+            ("--key=${KEY}!", "--key=${KEY}!"),
+            ("${env:KEY}", "${env:KEY}"),
+            ("${KEY:-other}${NONE:-other}", "${KEY:-other}${NONE:-other}"),
+            ("${workspaceFolder}${/}${userHome}", "/srv/project//home/ada"),
+        ] {
+            assert_eq!(expand(text).map(|text| text.shown).as_deref(), Ok(shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_home_folder_is_put_in_for_a_tilde_that_comes_first() {
+        let homes = |home: Option<&str>, text: &str| {
+            let variable = |name: &str| match name {
+                "HOME" => home.map(str::to_owned),
+                "AT_HOME" => Some("~/secret".to_owned()),
+                _ => None,
+            };
+            Values { variable: &variable, folder: "/srv".into() }.expand_home(text).map(|Text { value, shown }| (value, shown))
+        };
+        for (text, value, shown) in [
+            ("~", "/home/ada", "/home/ada"),
+            ("~/x", "/home/ada/x", "/home/ada/x"),
+            ("~ada/x", "~ada/x", "~ada/x"),
+            ("--in=~/x", "--in=~/x", "--in=~/x"),
+            ("x~", "x~", "x~"),
+            ("${AT_HOME}", "/home/ada/secret", "${AT_HOME}"),
+        ] {
+            assert_eq!(homes(Some("/home/ada"), text), Ok((value.to_owned(), shown.to_owned())), "{text}");
+        }
+        assert_eq!(homes(None, "~/x"), Err(vec![NO_HOME.to_owned()]));
+        assert!(homes(None, "~ada/x").is_ok(), "nothing has to be known");
     }
 
     #[test]

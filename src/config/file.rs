@@ -8,7 +8,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeInteger, DeString, DeTable, DeValue};
 
-use super::layers::{Files, Server};
+use super::layers::{Files, Foreign, Server};
 use super::names;
 use super::options::{self, Kind, Opt};
 use super::place::{Place, Source, Wrong};
@@ -83,7 +83,7 @@ impl Reader<'_> {
                 self.setting(&path, key, item, &mut settings);
             }
             let place = self.place(at, &path);
-            servers.insert(name.get_ref().clone().into_owned(), Server { settings, place });
+            servers.insert(name.get_ref().clone().into_owned(), Server { settings, place, foreign: Foreign::default() });
         }
         servers
     }

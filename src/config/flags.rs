@@ -86,6 +86,9 @@ pub(crate) struct Flags {
     /// Set the variables of this file (a line each, NAME=VALUE) in the server's environment
     #[arg(long, env = "MCP_GATEWAY_ENV_FILE", value_name = "FILE", help_heading = "Server")]
     pub(super) env_file: Option<PathBuf>,
+    /// Variables that the server does not get. No option: the file of an MCP client says it.
+    #[arg(skip)]
+    pub(super) unset: Vec<String>,
     /// Pass a variable of the gateway's own environment on; '*' passes all
     #[arg(long, env = "MCP_GATEWAY_PASS_ENV", value_name = "NAME", value_delimiter = ',', help_heading = "Server")]
     pub(super) pass_env: Vec<String>,

@@ -6,6 +6,7 @@ use super::options::{self, PROGRAMS};
 use super::place::{Place, Source, Wrong};
 use super::settings::{Setting, Settings, Value};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::sync::Arc;
 
 /// What was read of files.
@@ -28,6 +29,16 @@ pub(super) struct Server {
     pub(super) settings: Settings,
     /// Its name.
     pub(super) place: Place,
+    pub(super) foreign: Foreign,
+}
+
+/// What the file of an MCP client says of a server, and no option can say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Foreign {
+    /// Variables that the child does not get.
+    pub(super) unset: Vec<String>,
+    /// The words of its program without what may be secret.
+    pub(super) shown: Vec<OsString>,
 }
 
 /// What is in force.
@@ -44,6 +55,7 @@ pub(super) struct Entry {
     pub(super) name: Option<String>,
     pub(super) settings: Settings,
     pub(super) place: Option<Place>,
+    pub(super) foreign: Foreign,
 }
 
 pub(super) fn merge(given: &Given, files: &Files) -> Merged {
@@ -53,14 +65,15 @@ pub(super) fn merge(given: &Given, files: &Files) -> Merged {
     let has_program = PROGRAMS.iter().any(|key| top.get(key).is_some_and(Setting::is_on));
     let mut servers = Vec::new();
     if has_program || files.servers.is_empty() {
-        servers.push(Entry { name: None, settings: top.clone(), place: None });
+        servers.push(Entry { name: None, settings: top.clone(), place: None, foreign: Foreign::default() });
     }
     for (name, server) in &files.servers {
         let mut settings = of_all(&files.top);
         settings.extend(server.settings.clone());
         settings.extend(of_all(&given.environment));
         settings.extend(of_all(&given.flags));
-        servers.push(Entry { name: Some(name.clone()), settings, place: Some(server.place.clone()) });
+        let (place, foreign) = (Some(server.place.clone()), server.foreign.clone());
+        servers.push(Entry { name: Some(name.clone()), settings, place, foreign });
     }
     Merged { top, servers }
 }

@@ -5,12 +5,14 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::build::{self, Complaint};
+#[cfg(any(test, fuzzing))]
+use super::expand::Values;
 use super::given::Given;
 use super::layers::{self, Entry, Files, Merged};
 use super::options::{self, Kind, Opt, PROGRAMS};
 use super::place::{Place, Source, Wrong};
 use super::settings::{Origin, Setting, Settings, Value, flags};
-use super::{Config, Fault, command, file, mcp_json};
+use super::{Config, Fault, Flags, command, file, mcp_json};
 
 /// Of more faults than this only the number is told.
 const MOST_SHOWN: usize = 100;
@@ -122,7 +124,8 @@ pub(crate) fn reading(text: &[u8], is_json: bool) -> Result<String, Vec<String>>
     let source = Source::new("f", text.to_vec()).map_err(|text| vec![text])?;
     let mut files = if is_json { Files::default() } else { file::read(&source) };
     if is_json {
-        mcp_json::read(&source, Path::new("/f"), &mut files);
+        let values = Values { variable: &|name| std::env::var(name).ok(), folder: "/".into() };
+        mcp_json::read_with(&source, &values, &|path| Err(format!("{}: is not there", path.display())), &mut files);
     }
     let merged = layers::merge(&Given::nothing(), &files);
     if !files.wrong.is_empty() {
@@ -177,8 +180,11 @@ fn checked(files: &mut Files, merged: &Merged, demo: &[OsString]) -> (Option<Con
         stray(key, setting, &mut faults, &mut files.warnings);
     }
     let read = |settings: &Settings| flags(settings);
-    let entries: Result<Vec<build::Entry>, String> =
-        merged.servers.iter().map(|entry| Ok(build::Entry { name: entry.name.clone(), flags: read(&entry.settings)? })).collect();
+    let entry = |entry: &Entry| -> Result<build::Entry, String> {
+        let flags = Flags { unset: entry.foreign.unset.clone(), ..read(&entry.settings)? };
+        Ok(build::Entry { name: entry.name.clone(), flags })
+    };
+    let entries: Result<Vec<build::Entry>, String> = merged.servers.iter().map(entry).collect();
     let built = match (read(&merged.top), entries) {
         (Ok(gateway), Ok(entries)) => build::build(&gateway, &entries, demo),
         (Err(text), _) | (_, Err(text)) => {

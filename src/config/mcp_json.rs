@@ -1,19 +1,23 @@
 //! The file of `--mcp-json`: the servers of an MCP client, as Claude Desktop, Claude Code and Cursor (`mcpServers`) or VS Code
 //! (`servers`) write them. Those that are programs become servers of the gateway, beside the ones of its own file.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::expand::{self, Values};
+use super::env_file;
+use super::expand::{self, Text, Values};
 use super::file::check_variable;
 use super::jsonc::{self, Json, Member, Node};
-use super::layers::{Files, Server};
+use super::layers::{Files, Foreign, Server};
 use super::names;
 use super::place::{Place, Source, Wrong};
 use super::settings::{Origin, Setting, Settings, Value};
 
-const SERVERS: [&str; 2] = ["mcpServers", "servers"];
+const SERVERS: [&str; 2] = ["mcpServers", VS_CODE];
+/// What VS Code calls them. Some of what it reads, the others do not.
+const VS_CODE: &str = "servers";
 /// What is of no use to the gateway, and does not change what a server is.
 const PASSED: [&str; 2] = ["$schema", "inputs"];
 /// How remote servers say where they are.
@@ -23,12 +27,18 @@ const REMOTE: [&str; 5] = ["http", "sse", "streamable-http", "streamableHttp", "
 /// Adds the servers of the file that stands at `path`.
 pub(super) fn read(source: &Arc<Source>, path: &Path, files: &mut Files) {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    read_with(source, &Values { variable: &variable, folder: expand::folder_of(path) }, files);
+    let file = |path: &Path| Source::read(&path.to_string_lossy(), path);
+    read_with(source, &Values { variable: &variable, folder: expand::folder_of(path) }, &file, files);
 }
 
-/// The same, where variables and folder are given.
-pub(super) fn read_with(source: &Arc<Source>, values: &Values, files: &mut Files) {
-    let mut reader = Reader { source, values, files };
+/// Reads a file that the file names.
+pub(super) type ReadFile<'a> = &'a dyn Fn(&Path) -> Result<Arc<Source>, String>;
+/// A variable, and its value; none for one that is not to be set.
+type Variable = (String, Option<String>);
+
+/// The same, where variables, folder and files are given.
+pub(super) fn read_with(source: &Arc<Source>, values: &Values, file: ReadFile, files: &mut Files) {
+    let mut reader = Reader { source, values, file, is_of_vs_code: false, files };
     match jsonc::parse(&source.text) {
         Ok(root) => reader.root(&root),
         Err((at, text)) => {
@@ -41,6 +51,8 @@ pub(super) fn read_with(source: &Arc<Source>, values: &Values, files: &mut Files
 struct Reader<'a> {
     source: &'a Arc<Source>,
     values: &'a Values<'a>,
+    file: ReadFile<'a>,
+    is_of_vs_code: bool,
     files: &'a mut Files,
 }
 
@@ -71,6 +83,7 @@ impl Reader<'_> {
         if let Some(second) = found.next() {
             return self.wrong(second.at, &second.name, format!("stands beside {}; leave one of them out", servers.name));
         }
+        self.is_of_vs_code = servers.name == VS_CODE;
         self.warn_unused(root.at, "", members, &SERVERS);
         let Json::Object(entries) = &servers.node.json else {
             let text = format!("is {}; write {{\"NAME\": {{\"command\": \"PROGRAM\"}}}}", servers.node.called());
@@ -134,13 +147,15 @@ impl Reader<'_> {
     }
 
     fn program(&mut self, path: &str, entry: &Member, members: &[Member]) {
-        if let Err(text) = names::check_server(&entry.name) {
+        let name = names::served_as(&entry.name).unwrap_or_else(|text| {
             self.wrong(entry.at, path, text);
-        }
+            entry.name.clone()
+        });
         let place = self.place(entry.at, path);
         let mut settings = Settings::new();
         let mut seen: Vec<&str> = Vec::new();
-        let mut words: Vec<OsString> = Vec::new();
+        let mut words: Vec<Text> = Vec::new();
+        let (mut of_file, mut own) = (Vec::new(), Vec::new());
         let cwd = self.values.folder.clone().into();
         settings.insert("cwd", Setting { value: Value::Words(vec![cwd]), origin: Origin::File(place.clone()) });
         for member in members {
@@ -153,48 +168,103 @@ impl Reader<'_> {
             let faults = self.files.wrong.len();
             let (option, value) = match member.name.as_str() {
                 "command" => {
-                    words.splice(0..0, self.text(member.at, &key, &member.node).map(OsString::from));
+                    words.splice(0..0, self.word(member.at, &key, &member.node));
                     ("program", Vec::new())
                 }
                 "args" => {
                     words.extend(self.texts(&key, &member.node));
                     continue;
                 }
-                "env" => ("env", self.variables(&key, &member.node)),
-                "cwd" => ("cwd", self.path(member.at, &key, &member.node)),
-                "envFile" => ("env_file", self.path(member.at, &key, &member.node)),
+                "env" => {
+                    own = self.variables(&key, &member.node);
+                    continue;
+                }
+                "envFile" => {
+                    of_file = self.env_file(member.at, &key, &member.node);
+                    continue;
+                }
+                "cwd" => ("cwd", self.word(member.at, &key, &member.node).map(|text| self.path(&text)).into_iter().collect()),
                 _ => continue,
             };
             let is_good = self.files.wrong.len() == faults;
             settings.insert(option, Setting { value: if is_good { Value::Words(value) } else { Value::Wrong }, origin });
         }
         self.warn_unused(entry.at, path, members, &["command", "args", "env", "cwd", "envFile", "type", "transport", "disabled"]);
+        let mut variables: BTreeMap<String, Option<String>> = of_file.into_iter().collect();
+        for (name, value) in own {
+            let before = self.path_before(&name, &variables);
+            let value = match (before, value) {
+                (Some(before), Some(value)) => Some(format!("{before}:{value}")),
+                (_, value) => value,
+            };
+            variables.insert(name, value);
+        }
+        let (mut pairs, mut foreign) = (Vec::new(), Foreign::default());
+        for (name, value) in variables {
+            match value {
+                Some(value) => pairs.push(format!("{name}={value}").into()),
+                None => foreign.unset.push(name),
+            }
+        }
+        if !pairs.is_empty() {
+            settings.insert("env", Setting { value: Value::Words(pairs), origin: Origin::File(place.clone()) });
+        }
         match settings.get_mut("program") {
-            Some(Setting { value: Value::Words(program), .. }) => *program = words,
+            Some(Setting { value: Value::Words(program), .. }) => {
+                (*program, foreign.shown) =
+                    words.into_iter().map(|word| (OsString::from(word.value), OsString::from(word.shown))).unzip();
+            }
             Some(_) => {}
             None => self.wrong(entry.at, path, "has no command; write \"command\": \"PROGRAM\""),
         }
-        if let Some(first) = self.files.servers.get(&entry.name).map(|server| server.place.clone()) {
-            let first = Place { key: String::new(), ..first };
-            return self.wrong(entry.at, path, format!("is named in {first} too; give one of them another name"));
+        if let Some(first) = self.files.servers.get(&name).map(|server| server.place.clone()) {
+            return self.wrong(entry.at, path, taken(&entry.name, &name, first));
         }
-        self.files.servers.insert(entry.name.clone(), Server { settings, place });
+        if name != entry.name {
+            self.warn(entry.at, path, &format!("is served as {name}, below /servers/{name}"));
+        }
+        self.files.servers.insert(name, Server { settings, place, foreign });
     }
 
-    fn path(&mut self, at: usize, key: &str, node: &Node) -> Vec<OsString> {
-        let path = self.text(at, key, node).map(|text| self.values.folder.join(text).into());
-        path.into_iter().collect()
+    /// The PATH that is there already: VS Code puts another one behind it, and not in its place.
+    fn path_before(&self, name: &str, variables: &BTreeMap<String, Option<String>>) -> Option<String> {
+        if name != "PATH" || !self.is_of_vs_code {
+            return None;
+        }
+        let of_file = variables.get(name).cloned().flatten();
+        of_file.or_else(|| (self.values.variable)(name)).filter(|path| !path.is_empty())
     }
 
-    fn texts(&mut self, key: &str, node: &Node) -> Vec<OsString> {
+    fn path(&self, text: &Text) -> OsString {
+        self.values.folder.join(&text.value).into()
+    }
+
+    /// The variables of a file.
+    fn env_file(&mut self, at: usize, key: &str, node: &Node) -> Vec<Variable> {
+        // VS Code knows no ~ here.
+        let Some(path) = self.text(at, key, node).map(|text| self.path(&text)) else { return Vec::new() };
+        let read = (self.file)(Path::new(&path)).map_err(|text| vec![text]).and_then(|source| {
+            let told = |(line, text): (usize, &str)| format!("{}:{line}: {text}", source.name);
+            env_file::variables(&source.text).map_err(|faults| faults.into_iter().map(told).collect())
+        });
+        match read {
+            Ok(pairs) => pairs.into_iter().map(|(name, value)| (name, Some(value))).collect(),
+            Err(faults) => {
+                faults.into_iter().for_each(|text| self.wrong(at, key, text));
+                Vec::new()
+            }
+        }
+    }
+
+    fn texts(&mut self, key: &str, node: &Node) -> Vec<Text> {
         let Json::List(nodes) = &node.json else {
             self.wrong(node.at, key, format!("is {}; write [\"--flag\", \"value\"]", node.called()));
             return Vec::new();
         };
-        nodes.iter().filter_map(|node| self.text(node.at, key, node)).map(OsString::from).collect()
+        nodes.iter().filter_map(|node| self.word(node.at, key, node)).collect()
     }
 
-    fn variables(&mut self, key: &str, node: &Node) -> Vec<OsString> {
+    fn variables(&mut self, key: &str, node: &Node) -> Vec<Variable> {
         let Json::Object(members) = &node.json else {
             self.wrong(node.at, key, format!("is {}; write {{\"NAME\": \"value\"}}", node.called()));
             return Vec::new();
@@ -203,12 +273,19 @@ impl Reader<'_> {
         for member in members {
             let key = format!("{key}.{}", member.name);
             let value = match &member.node.json {
+                Json::Null if self.is_of_vs_code => None,
+                Json::Null => {
+                    self.wrong(member.at, &key, NULL);
+                    continue;
+                }
                 Json::Number(number) => Some(number.clone()),
-                _ => self.text(member.at, &key, &member.node),
+                _ => match self.text(member.at, &key, &member.node) {
+                    Some(text) => Some(text.value),
+                    None => continue,
+                },
             };
-            let Some(value) = value else { continue };
-            match check_variable(&member.name, &value) {
-                Ok(()) => pairs.push(format!("{}={value}", member.name).into()),
+            match check_variable(&member.name, value.as_deref().unwrap_or_default()) {
+                Ok(()) => pairs.push((member.name.clone(), value)),
                 Err(_) => {
                     self.wrong(member.at, &key, "is no variable: its name is empty or has = in it, or there is a NUL character")
                 }
@@ -218,13 +295,33 @@ impl Reader<'_> {
     }
 
     /// A text with its values put in. It may be a secret: nothing of it is repeated but the names of variables.
-    fn text(&mut self, at: usize, key: &str, node: &Node) -> Option<String> {
-        let Json::Text(text) = &node.json else {
-            self.wrong(at, key, format!("is {}; write a text, in double quotes", node.called()));
-            return None;
-        };
-        match self.values.expand(text) {
-            Ok(text) if text.contains('\0') => {
+    fn text(&mut self, at: usize, key: &str, node: &Node) -> Option<Text> {
+        let written = self.written(at, key, node)?;
+        let text = self.values.expand(written);
+        self.good(at, key, text)
+    }
+
+    /// The same of a command or a folder, where VS Code knows ~.
+    fn word(&mut self, at: usize, key: &str, node: &Node) -> Option<Text> {
+        if !self.is_of_vs_code {
+            return self.text(at, key, node);
+        }
+        let written = self.written(at, key, node)?;
+        let text = self.values.expand_home(written);
+        self.good(at, key, text)
+    }
+
+    fn written<'n>(&mut self, at: usize, key: &str, node: &'n Node) -> Option<&'n str> {
+        if let Json::Text(text) = &node.json {
+            return Some(text);
+        }
+        self.wrong(at, key, format!("is {}; write a text, in double quotes", node.called()));
+        None
+    }
+
+    fn good(&mut self, at: usize, key: &str, text: Result<Text, Vec<String>>) -> Option<Text> {
+        match text {
+            Ok(text) if text.value.contains('\0') => {
                 self.wrong(at, key, "has a NUL character in it; leave it out");
                 None
             }
@@ -234,5 +331,18 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+}
+
+const NULL: &str = "is null, which unsets a variable for VS Code only; write a text, in double quotes, or leave the variable out";
+
+/// What to say of a server whose name the one at `first` has already.
+fn taken(written: &str, name: &str, first: Place) -> String {
+    let is_same = first.key.split_once('.').is_some_and(|(_, key)| key.trim_matches('"') == written);
+    if is_same {
+        let first = Place { key: String::new(), ..first };
+        format!("is named in {first} too; give one of them another name")
+    } else {
+        format!("would be served as {name}, as {first} is; give one of them another name")
     }
 }

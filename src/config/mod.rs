@@ -20,6 +20,7 @@ pub(crate) use self::load::{Finding, check};
 
 mod build;
 mod command;
+mod env_file;
 pub(crate) mod environment;
 mod expand;
 mod file;

@@ -21,14 +21,31 @@ pub(super) fn check_server(name: &str) -> Result<(), String> {
     if name == DEFAULT {
         return Err("is what the server at the top of the file and of the command line is called; write another name".to_owned());
     }
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if (1..=MAX_NAME).contains(&name.len()) && name.chars().all(is_plain) && !matches!(name, "." | "..") {
         return Ok(());
     }
+    let plain = plain(name).unwrap_or_else(|| "my-server".to_owned());
+    Err(format!("a server's name is 1 to {MAX_NAME} letters, digits, '.', '_' or '-'; write {plain:?}"))
+}
+
+/// What a server of another program's file is called here, where a name may be any text: what cannot stand in a path is a `-`.
+pub(super) fn served_as(name: &str) -> Result<String, String> {
+    match check_server(name) {
+        Ok(()) => Ok(name.to_owned()),
+        Err(text) if name == DEFAULT => Err(text),
+        Err(text) => plain(name).ok_or(text),
+    }
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
+/// A name that can stand in a path, if anything of this one can.
+fn plain(name: &str) -> Option<String> {
     let plain: String = name.trim().chars().map(|c| if is_plain(c) { c } else { '-' }).take(MAX_NAME).collect();
     let plain = plain.trim_matches(['-', '.']);
-    let plain = if plain.is_empty() || plain == DEFAULT { "my-server" } else { plain };
-    Err(format!("a server's name is 1 to {MAX_NAME} letters, digits, '.', '_' or '-'; write {plain:?}"))
+    (!plain.is_empty() && plain != DEFAULT).then(|| plain.to_owned())
 }
 
 /// The one of the names that was meant, if it can be guessed.
@@ -121,5 +138,23 @@ mod tests {
             assert!(check_server(name).is_err_and(|text| text.ends_with(meant)), "{name}");
         }
         assert!(check_server(&"x".repeat(65)).is_err());
+    }
+
+    #[test]
+    fn any_other_name_is_served_as_one_that_can() {
+        for (name, served) in [
+            ("my-server", "my-server"),
+            ("io.github.owner/name", "io.github.owner-name"),
+            ("My Server", "My-Server"),
+            ("@scope/server", "scope-server"),
+            ("größe", "gr--e"),
+            ("../../x", "x"),
+            ("x".repeat(99).as_str(), "x".repeat(64).as_str()),
+        ] {
+            assert_eq!(served_as(name).as_deref(), Ok(served), "{name}");
+        }
+        for name in ["", " ", "/", "..", "サーバー", "default", " default "] {
+            assert!(served_as(name).is_err_and(|text| text.contains("; write ")), "{name}");
+        }
     }
 }

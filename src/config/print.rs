@@ -17,7 +17,10 @@ pub(crate) fn print(given: &Given, demo: &[OsString]) -> Result<(String, Vec<Str
 }
 
 pub(super) fn file(merged: &Merged) -> String {
-    let mut out = String::from("# What is in force: the command line, the environment, the files, and defaults.\n");
+    let mut out = String::from(
+        "# What is in force: the command line, the environment, the files, and defaults. Not shown: the values of env, and what\n\
+         # was put in for ${…} in a command of --mcp-json.\n",
+    );
     let mut heading = "";
     for opt in options::all().iter().filter(|opt| opt.is_key() && opt.key != "mcp_json" && !opt.is_of_a_command()) {
         if opt.heading != heading {
@@ -31,12 +34,12 @@ pub(super) fn file(merged: &Merged) -> String {
     }
     if let Some(entry) = merged.entry(None) {
         out.push_str("\n# The server at the endpoint itself\n");
-        out.push_str(&command(&entry.settings));
+        out.push_str(&command(entry));
     }
     for entry in &merged.servers {
         if let Some(name) = &entry.name {
             out.push_str(&format!("\n[servers.{}]\n", shown(name)));
-            out.push_str(&command(&entry.settings));
+            out.push_str(&command(entry));
             out.push_str(&differences(entry, &merged.top));
         }
     }
@@ -44,12 +47,15 @@ pub(super) fn file(merged: &Merged) -> String {
 }
 
 /// What says which program runs.
-fn command(settings: &Settings) -> String {
+fn command(entry: &Entry) -> String {
     let mut out = String::new();
-    for (key, setting) in settings {
+    for (key, setting) in &entry.settings {
         let Some(opt) = options::find(key).filter(|opt| opt.is_of_a_command()) else { continue };
         match &setting.value {
-            Value::Words(words) if *key == "program" => out.push_str(&format!("cmd = {}\n", list(words))),
+            Value::Words(words) if *key == "program" => {
+                let words = if entry.foreign.shown.is_empty() { words } else { &entry.foreign.shown };
+                out.push_str(&format!("cmd = {}\n", list(words)));
+            }
             Value::Switch(false) => {}
             value => out.push_str(&line(opt, value)),
         }

@@ -48,6 +48,23 @@ fn values_of_the_childrens_environment_are_hidden() {
 }
 
 #[test]
+fn what_was_put_into_a_command_is_not_printed() {
+    // What is set wherever this runs.
+    let secret = std::env::var("PATH").expect("it is set");
+    let json = File::new(
+        "mcp.json",
+        r#"{"servers": {"a": {"command": "sh", "args": ["-c", "exit", "--key=${PATH}", "${env:PATH}", "${NONE:-x}", "${workspaceFolder}/x"]}}}"#,
+    );
+    let (text, _) = print(&given(&["--mcp-json", json.path()]), &demo()).expect("a configuration");
+    let folder = json.path.parent().expect("its folder").display();
+    let line =
+        format!("cmd = [\"sh\", \"-c\", \"exit\", \"--key=${{PATH}}\", \"${{env:PATH}}\", \"${{NONE:-x}}\", \"{folder}/x\"]");
+    assert!(text.lines().any(|found| found == line) && !text.contains(&secret), "{text}");
+    let (again, _) = print(&given(&["--config", File::toml(&text).path()]), &demo()).expect("it can be read");
+    assert_eq!(again, text);
+}
+
+#[test]
 fn what_is_faulty_is_not_printed() {
     let file = File::toml("cmd = \"sh\"\nmax_calls = 0\n");
     assert!(matches!(print(&given(&["--config", file.path()]), &demo()), Err(Fault::Configuration(_))));
