@@ -2,64 +2,24 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::support::gateway::{Gateway, Start, path_in, program};
+use crate::support::gateway::Start;
 use crate::support::http::{Reply, Request};
 use crate::support::modern;
 use crate::support::proc::eventually_true;
-use crate::support::session::{Entry, Session, call, initialize};
+use crate::support::session::{Session, call, initialize};
+use crate::support::tokens::{Tokens, by};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A file of tokens, and the token of each of these.
-struct Tokens {
-    dir: TempDir,
-    path: PathBuf,
-    name: String,
-}
-
-impl Tokens {
-    fn new() -> Tokens {
-        let dir = TempDir::new().expect("a folder");
-        let (path, name) = path_in(&dir, "tokens");
-        Tokens { dir, path, name }
-    }
-
-    /// Made as its owner makes it.
-    fn add(&self, who: &str) -> String {
-        let made = program().args(["token", "new", who, "--file", &self.name]).output().expect("it runs");
-        assert!(made.status.success() && made.stderr.is_empty(), "{made:?}");
-        let text = String::from_utf8(made.stdout).expect("text");
-        let token = text.strip_suffix('\n').expect("a line");
-        assert!(!token.contains(char::is_whitespace), "the only line on stdout");
-        token.to_owned()
-    }
-
-    fn serve(&self, options: &[&str]) -> Gateway {
-        Gateway::start(&[&["--bearer-tokens", &self.name], options].concat())
-    }
-}
-
-fn by(token: &str) -> Entry {
-    Entry::at("/mcp").with(token)
-}
 
 fn unauthorized(reply: &Reply, challenge: &str) {
     assert_eq!(reply.status(), 401, "{}", reply.text());
     assert_eq!(reply.head.field("www-authenticate"), Some(challenge));
     assert_eq!(reply.json()["error"]["code"], -32600);
-}
-
-/// What a reply says but for its date.
-fn told(reply: &Reply) -> (u16, Vec<(String, String)>, Vec<u8>) {
-    let fields = reply.head.fields().filter(|(name, _)| name != "date").collect();
-    (reply.status(), fields, reply.message())
 }
 
 #[test]
@@ -116,7 +76,7 @@ fn cve_2026_52869_what_one_principal_opened_is_unknown_to_another_byte_for_byte(
     ] {
         let (foreign, none) = (gateway.ask(&of(&session.id, request.clone())), gateway.ask(&of(unknown, request.clone())));
         assert_eq!(foreign.status(), 404);
-        assert_eq!(told(&foreign), told(&none), "{request:?}");
+        assert_eq!(foreign.undated(), none.undated(), "{request:?}");
     }
     session.echoes("still hers");
     // A second token of hers is hers.
@@ -146,7 +106,7 @@ fn a_parked_call_is_its_own_principals() {
     };
     let (foreign, none) = (retry(&bob, &state), retry(&bob, "g1.AAAA"));
     assert_eq!(foreign.status(), 400);
-    assert_eq!(told(&foreign), told(&none));
+    assert_eq!(foreign.undated(), none.undated());
     let good = retry(&alice, &state);
     assert_eq!(good.json()["result"]["resultType"], "input_required", "the second round: {}", good.text());
 }
@@ -303,5 +263,4 @@ fn a_page_of_an_allowed_origin_may_show_a_token_and_no_other_page_may() {
     assert_eq!(reply.head.field("access-control-allow-credentials"), None);
     let refused = gateway.ask(&initialize("2025-11-25").with("origin", "https://app.example.com"));
     assert_eq!((refused.status(), refused.head.field("access-control-allow-origin")), (401, Some("https://app.example.com")));
-    drop(tokens.dir);
 }
