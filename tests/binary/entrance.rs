@@ -5,11 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::gateway::Start;
 use crate::support::http::{Reply, Request};
-use crate::support::modern;
 use crate::support::proc::eventually_true;
 use crate::support::session::{Session, call, initialize};
 use crate::support::tokens::{Tokens, by};
@@ -86,29 +85,6 @@ fn cve_2026_52869_what_one_principal_opened_is_unknown_to_another_byte_for_byte(
     let again =
         by(&other).own(Request::post(call("2", "2", "echo", &json!({ "text": "too" })))).with("mcp-session-id", &session.id);
     assert_eq!(gateway.ask(&again).status(), 200);
-}
-
-#[test]
-fn a_parked_call_is_its_own_principals() {
-    let tokens = Tokens::new();
-    let (alice, bob) = (tokens.add("alice"), tokens.add("bob"));
-    let gateway = tokens.serve(&[]);
-    let capabilities = json!({ "elicitation": {} });
-    let asked = |more: &Value| modern::call(1, "interview", &json!({ "name": "a" }), &capabilities, more);
-    let reply = gateway.ask(&by(&alice).own(asked(&json!({}))));
-    let answer = reply.json();
-    let state = answer["result"]["requestState"].as_str().expect("a state").to_owned();
-    let questions = answer["result"]["inputRequests"].as_object().expect("questions");
-    let said = json!({ "action": "accept", "content": { "said": "hers" } });
-    let responses: serde_json::Map<String, Value> = questions.keys().map(|key| (key.clone(), said.clone())).collect();
-    let retry = |token: &str, state: &str| {
-        gateway.ask(&by(token).own(asked(&json!({ "requestState": state, "inputResponses": responses }))))
-    };
-    let (foreign, none) = (retry(&bob, &state), retry(&bob, "g1.AAAA"));
-    assert_eq!(foreign.status(), 400);
-    assert_eq!(foreign.undated(), none.undated());
-    let good = retry(&alice, &state);
-    assert_eq!(good.json()["result"]["resultType"], "input_required", "the second round: {}", good.text());
 }
 
 #[test]

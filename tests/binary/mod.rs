@@ -16,6 +16,7 @@ mod modern;
 mod options;
 mod orphans;
 mod pipes;
+mod principals;
 mod respawn;
 mod resume;
 mod several;

@@ -149,6 +149,12 @@ fn asked(stub: &Shared, method: &str, id: Value, params: Value) {
                 }),
             );
         }
+        // Acknowledged at once; the tool `write` tells of changes.
+        "subscriptions/listen" if is_modern => {
+            let meta = json!({ "io.modelcontextprotocol/subscriptionId": id });
+            let params = json!({ "_meta": meta, "notifications": params["notifications"] });
+            line(&json!({ "jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": params }));
+        }
         "ping" => result(&id, json!({})),
         "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => {
             let of_it = params["level"].as_str().or(params["uri"].as_str()).unwrap_or_default();
