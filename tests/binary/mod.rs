@@ -1,5 +1,6 @@
 //! The real program: what only shows with processes, signals, sockets and load.
 
+mod access_log;
 mod advisories;
 mod certificates;
 mod children;
