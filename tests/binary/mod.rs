@@ -14,6 +14,7 @@ mod http2;
 mod inherited;
 mod large;
 mod modern;
+mod notify;
 mod options;
 mod orphans;
 mod pipes;
