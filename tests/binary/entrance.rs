@@ -1,13 +1,14 @@
 //! Who may enter: tokens, what belongs to whom, what one principal may have, and that no secret is anywhere.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::gateway::Start;
+use crate::support::gateway::{Gateway, Start};
 use crate::support::http::{Reply, Request};
 use crate::support::proc::eventually_true;
 use crate::support::session::{Session, call, initialize};
@@ -239,4 +240,32 @@ fn a_page_of_an_allowed_origin_may_show_a_token_and_no_other_page_may() {
     assert_eq!(reply.head.field("access-control-allow-credentials"), None);
     let refused = gateway.ask(&initialize("2025-11-25").with("origin", "https://app.example.com"));
     assert_eq!((refused.status(), refused.head.field("access-control-allow-origin")), (401, Some("https://app.example.com")));
+}
+
+/// A user's gateway: where root runs the tests, that of a user who is nobody else. What it reads is in this folder.
+fn of_a_user(dir: &Path, start: Start) -> Start {
+    if !rustix::process::geteuid().is_root() {
+        return start;
+    }
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("its owner may");
+    let copy = dir.join("mcp-http-gateway").display().to_string();
+    let script = format!("cp \"$1\" {copy}; shift; exec setpriv --reuid 65534 --regid 65534 --clear-groups {copy} \"$@\"");
+    start.around(&["sh", "-c", &script, "sh"])
+}
+
+/// Whether its memory is closed to its own user: what the kernel says of such a process is root's (proc(5), /proc/PID).
+#[track_caller]
+fn is_closed(gateway: &Gateway) -> bool {
+    let owner = fs::metadata(format!("/proc/{}/environ", gateway.pid())).expect("it runs").uid();
+    owner == 0
+}
+
+#[test]
+fn a_gateway_with_tokens_is_closed_to_other_processes_of_its_user_and_leaves_no_dump() {
+    let tokens = Tokens::new();
+    tokens.add("alice");
+    fs::set_permissions(&tokens.path, fs::Permissions::from_mode(0o644)).expect("its owner may");
+    let start = |options: &[&str]| of_a_user(tokens.dir.path(), Start::new(options).child(&["--", "cat"])).run();
+    assert!(is_closed(&start(&["--bearer-tokens", &tokens.name])));
+    assert!(!is_closed(&start(&[])), "one that has no secrets can be looked into");
 }
