@@ -142,3 +142,30 @@ fn who_shows_no_good_token_is_logged_as_nobody() {
         lines.sized(("anonymous", "POST", None, 401), body.len(), &reply);
     }
 }
+
+#[test]
+fn who_was_let_in_and_then_refused_is_named() {
+    let tokens = Tokens::new();
+    let alice = tokens.add("alice");
+    let gateway = start(&tokens);
+    let mut lines = Lines { gateway: &gateway, read: 0 };
+    let hers = |request: Request| by(&alice).own(request);
+    let body = call("1", "1", "echo", &json!({ "text": "x" }));
+    let unknown = "00000000000000000000000000000000";
+    for (request, status) in [
+        (hers(Request::post(body.as_str())).with("mcp-session-id", unknown), 404),
+        (hers(Request::post(body.as_str())).with("content-type", "text/plain"), 415),
+        (hers(Request::post(body.as_str())).with("content-encoding", "gzip"), 415),
+        (hers(Request::post(body.as_str())).with("accept", "text/html"), 406),
+    ] {
+        let reply = gateway.ask(&request);
+        assert_eq!(reply.status(), status, "{}", reply.text());
+        lines.sized(("alice", "POST", None, status), body.len(), &reply);
+    }
+    let reply = gateway.ask(&hers(Request::new("DELETE", "/mcp")));
+    assert_eq!(reply.status(), 400);
+    lines.sized(("alice", "DELETE", None, 400), 0, &reply);
+    let reply = gateway.ask(&hers(Request::new("PUT", "/mcp")));
+    assert_eq!(reply.status(), 405);
+    lines.sized(("alice", "_OTHER", None, 405), 0, &reply);
+}
