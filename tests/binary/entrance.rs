@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::gateway::{Gateway, Start};
+use crate::support::gateway::{Gateway, Start, path_in};
 use crate::support::http::{Reply, Request};
 use crate::support::proc::eventually_true;
 use crate::support::session::{Session, call, initialize};
@@ -268,4 +268,21 @@ fn a_gateway_with_tokens_is_closed_to_other_processes_of_its_user_and_leaves_no_
     let start = |options: &[&str]| of_a_user(tokens.dir.path(), Start::new(options).child(&["--", "cat"])).run();
     assert!(is_closed(&start(&["--bearer-tokens", &tokens.name])));
     assert!(!is_closed(&start(&[])), "one that has no secrets can be looked into");
+}
+
+#[test]
+fn a_gateway_is_closed_once_it_is_given_its_first_tokens() {
+    let tokens = Tokens::new();
+    tokens.add("alice");
+    fs::set_permissions(&tokens.path, fs::Permissions::from_mode(0o644)).expect("its owner may");
+    let (path, name) = path_in(&tokens.dir, "gateway.toml");
+    let open = "listen = \"127.0.0.1:0\"\n[servers.one]\ncmd = [\"cat\"]\n";
+    fs::write(&path, open).expect("written");
+    let start = Start::new(&[]).child(&["--config", &name]).listens_by_file();
+    let gateway = of_a_user(tokens.dir.path(), start).run();
+    assert!(!is_closed(&gateway), "there is nothing to hide");
+    fs::write(&path, format!("{open}bearer_tokens = \"{}\"\n", tokens.name)).expect("written");
+    gateway.signal(Signal::HUP);
+    eventually_true(5 * SECOND, "the tokens are read", || gateway.metric("reloads_total", "done") == 1);
+    assert!(is_closed(&gateway));
 }
