@@ -23,31 +23,74 @@ fn ox_2026_04_stdio_rce_no_request_chooses_a_program_an_argument_a_folder_or_a_v
     const WORDS: &str = "canary-of-a-client";
     let gateway = Gateway::start(&["--access-log"]);
     let own = json!({ "command": WORDS, "args": [WORDS], "env": { WORDS: WORDS }, "cwd": WORDS });
-    let params = json!({
-        "protocolVersion": "2025-11-25", "capabilities": { "experimental": own }, "clientInfo": { "name": WORDS, "version": WORDS },
-        "command": WORDS, "args": [WORDS], "env": { WORDS: WORDS }, "cwd": WORDS, "_meta": own, "mcpServers": { WORDS: own },
-    });
-    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params });
-    let mut request = Request::post(body.to_string()).to(&format!("/mcp?command={WORDS}&args={WORDS}&env={WORDS}&cwd={WORDS}"));
-    for name in
-        ["x-command", "x-args", "x-env", "x-cwd", "x-mcp-command", "mcp-param-command", "user-agent", "forwarded", "cookie"]
-    {
-        request = request.with(name, WORDS);
+    let query = format!("command={WORDS}&args={WORDS}&env={WORDS}&cwd={WORDS}");
+    let dressed = |request: Request| {
+        let names = ["x-command", "x-args", "x-env", "x-cwd", "x-mcp-command", "mcp-command", "mcp-env", "mcp-param-command"];
+        let names = names.into_iter().chain(["mcp-param-cwd", "user-agent", "forwarded", "cookie"]);
+        names.fold(request, |request, name| request.with(name, WORDS))
+    };
+    let taken = |request: Request| {
+        let reply = gateway.ask(&dressed(request));
+        assert_eq!(reply.status(), 200, "{}", reply.text());
+    };
+    let with_own = |mut params: Value| {
+        params.as_object_mut().expect("an object").extend(own.as_object().expect("an object").clone());
+        params["mcpServers"] = json!({ WORDS: own });
+        params
+    };
+    let hello = |revision: &str| {
+        let about = json!({
+            "protocolVersion": revision, "capabilities": { "experimental": own }, "_meta": own,
+            "clientInfo": { "name": WORDS, "version": WORDS },
+        });
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": with_own(about) }).to_string()
+    };
+    taken(Request::post(hello("2025-11-25")).to(&format!("/mcp?{query}")));
+    // Calls of a session, and a batch.
+    let asked = |id: u64, tool: &str| {
+        let params = with_own(json!({ "name": tool, "arguments": with_own(json!({ "text": WORDS })), "_meta": own }));
+        json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params })
+    };
+    let session = Session::open_as(&gateway, "2025-03-26");
+    for body in [asked(1, "echo"), asked(2, WORDS), json!([asked(3, "echo"), asked(4, WORDS)])] {
+        taken(session.post(body.to_string()).to(&format!("/mcp?{query}")));
     }
-    let reply = gateway.ask(&request);
-    assert_eq!(reply.status(), 200, "{}", reply.text());
-    let child = gateway.child();
-    for name in ["cmdline", "environ"] {
-        let text = std::fs::read(format!("/proc/{child}/{name}")).expect("it runs");
-        assert!(!text.is_empty() && memchr::memmem::find(&text, WORDS.as_bytes()).is_none(), "{name}");
+    // A modern client's.
+    for tool in ["echo", WORDS] {
+        let mut meta = with_own(json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": { "experimental": own, "elicitation": {} },
+            "io.modelcontextprotocol/clientInfo": { "name": WORDS, "version": WORDS },
+        }));
+        meta[WORDS] = json!(WORDS);
+        let mut body = asked(5, tool);
+        body["params"]["_meta"] = meta;
+        let request = Request::post(body.to_string()).with("mcp-protocol-version", "2026-07-28");
+        taken(request.with("mcp-method", "tools/call").with("mcp-name", tool).to(&format!("/mcp?{query}")));
     }
-    let folder = std::fs::read_link(format!("/proc/{child}/cwd")).expect("it runs");
-    assert_eq!(folder, std::env::current_dir().expect("a folder"));
+    // One of HTTP with SSE.
+    let (_, mut events) = gateway.connect().stream(&dressed(Request::get().to(&format!("/mcp/sse?{query}"))));
+    let messages = String::from_utf8(events.message().expect("an endpoint").data).expect("text");
+    for body in [hello("2024-11-05"), asked(6, "echo").to_string(), asked(7, WORDS).to_string()] {
+        let reply = gateway.ask(&dressed(Request::post(body).to(&format!("{messages}&{query}"))));
+        assert_eq!(reply.status(), 202, "{}", reply.text());
+        assert!(events.message().is_some_and(|answer| answer.json()["id"].is_u64()));
+    }
+    let children = gateway.descendants();
+    assert!(children.len() >= 4, "{children:?}");
+    for child in &children {
+        for name in ["cmdline", "environ"] {
+            let text = fs::read(format!("/proc/{}/{name}", child.pid)).expect("it runs");
+            assert!(!text.is_empty() && memchr::memmem::find(&text, WORDS.as_bytes()).is_none(), "{name} of {child:?}");
+        }
+        let folder = fs::read_link(format!("/proc/{}/cwd", child.pid)).expect("it runs");
+        assert_eq!(folder, std::env::current_dir().expect("a folder"));
+    }
     // Nor is there another place that starts something.
     for target in ["/servers/x/mcp", "/mcp/sse/x", "/admin", "/command", "/mcp/../../x"] {
         assert_eq!(gateway.ask(&initialize("2025-11-25").to(target)).status(), 404, "{target}");
     }
-    assert_eq!(gateway.children().len(), 1);
+    assert_eq!(gateway.descendants().len(), children.len());
 }
 
 #[test]

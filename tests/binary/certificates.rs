@@ -15,10 +15,11 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::support::gateway::{Gateway, Start, path_in, program, stub};
+use crate::support::gateway::{Gateway, Start, path_in, stub};
 use crate::support::http::{Connection, Reply, Request, Socket};
 use crate::support::proc::eventually_true;
 use crate::support::session::{Entry, call, initialize};
+use crate::support::tokens::Tokens;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -226,11 +227,9 @@ fn an_authority_that_is_taken_out_vouches_for_nobody_any_more() {
 #[test]
 fn a_token_or_a_certificate_lets_in_and_a_wrong_token_does_not() {
     let x = Authority::new();
-    let dir = TempDir::new().expect("a folder");
-    let (_, tokens) = path_in(&dir, "tokens");
-    let made = program().args(["token", "new", "ada", "--file", &tokens]).output().expect("it runs");
-    let token = String::from_utf8(made.stdout).expect("text").trim().to_owned();
-    let text = format!("client_ca = \"DIR/x.pem\"\nbearer_tokens = \"{tokens}\"\n[servers.one]\ncmd = [\"STUB\"]\n");
+    let tokens = Tokens::new();
+    let token = tokens.add("ada");
+    let text = format!("client_ca = \"DIR/x.pem\"\nbearer_tokens = \"{}\"\n[servers.one]\ncmd = [\"STUB\"]\n", tokens.name);
     let site = Site::new(&[("x.pem", &x.pem)], &text);
     let alice = x.issue("alice.example");
     let (mut certified, mut bare) = (site.connect(Some(&alice)), site.connect(None));

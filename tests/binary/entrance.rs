@@ -1,65 +1,25 @@
 //! Who may enter: tokens, what belongs to whom, what one principal may have, and that no secret is anywhere.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use serde_json::json;
 
-use crate::support::gateway::{Gateway, Start, path_in, program};
+use crate::support::gateway::{Gateway, Start, path_in};
 use crate::support::http::{Reply, Request};
-use crate::support::modern;
 use crate::support::proc::eventually_true;
-use crate::support::session::{Entry, Session, call, initialize};
+use crate::support::session::{Session, call, initialize};
+use crate::support::tokens::{Tokens, by};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A file of tokens, and the token of each of these.
-struct Tokens {
-    dir: TempDir,
-    path: PathBuf,
-    name: String,
-}
-
-impl Tokens {
-    fn new() -> Tokens {
-        let dir = TempDir::new().expect("a folder");
-        let (path, name) = path_in(&dir, "tokens");
-        Tokens { dir, path, name }
-    }
-
-    /// Made as its owner makes it.
-    fn add(&self, who: &str) -> String {
-        let made = program().args(["token", "new", who, "--file", &self.name]).output().expect("it runs");
-        assert!(made.status.success() && made.stderr.is_empty(), "{made:?}");
-        let text = String::from_utf8(made.stdout).expect("text");
-        let token = text.strip_suffix('\n').expect("a line");
-        assert!(!token.contains(char::is_whitespace), "the only line on stdout");
-        token.to_owned()
-    }
-
-    fn serve(&self, options: &[&str]) -> Gateway {
-        Gateway::start(&[&["--bearer-tokens", &self.name], options].concat())
-    }
-}
-
-fn by(token: &str) -> Entry {
-    Entry::at("/mcp").with(token)
-}
 
 fn unauthorized(reply: &Reply, challenge: &str) {
     assert_eq!(reply.status(), 401, "{}", reply.text());
     assert_eq!(reply.head.field("www-authenticate"), Some(challenge));
     assert_eq!(reply.json()["error"]["code"], -32600);
-}
-
-/// What a reply says but for its date.
-fn told(reply: &Reply) -> (u16, Vec<(String, String)>, Vec<u8>) {
-    let fields = reply.head.fields().filter(|(name, _)| name != "date").collect();
-    (reply.status(), fields, reply.message())
 }
 
 #[test]
@@ -116,7 +76,7 @@ fn cve_2026_52869_what_one_principal_opened_is_unknown_to_another_byte_for_byte(
     ] {
         let (foreign, none) = (gateway.ask(&of(&session.id, request.clone())), gateway.ask(&of(unknown, request.clone())));
         assert_eq!(foreign.status(), 404);
-        assert_eq!(told(&foreign), told(&none), "{request:?}");
+        assert_eq!(foreign.undated(), none.undated(), "{request:?}");
     }
     session.echoes("still hers");
     // A second token of hers is hers.
@@ -126,29 +86,6 @@ fn cve_2026_52869_what_one_principal_opened_is_unknown_to_another_byte_for_byte(
     let again =
         by(&other).own(Request::post(call("2", "2", "echo", &json!({ "text": "too" })))).with("mcp-session-id", &session.id);
     assert_eq!(gateway.ask(&again).status(), 200);
-}
-
-#[test]
-fn a_parked_call_is_its_own_principals() {
-    let tokens = Tokens::new();
-    let (alice, bob) = (tokens.add("alice"), tokens.add("bob"));
-    let gateway = tokens.serve(&[]);
-    let capabilities = json!({ "elicitation": {} });
-    let asked = |more: &Value| modern::call(1, "interview", &json!({ "name": "a" }), &capabilities, more);
-    let reply = gateway.ask(&by(&alice).own(asked(&json!({}))));
-    let answer = reply.json();
-    let state = answer["result"]["requestState"].as_str().expect("a state").to_owned();
-    let questions = answer["result"]["inputRequests"].as_object().expect("questions");
-    let said = json!({ "action": "accept", "content": { "said": "hers" } });
-    let responses: serde_json::Map<String, Value> = questions.keys().map(|key| (key.clone(), said.clone())).collect();
-    let retry = |token: &str, state: &str| {
-        gateway.ask(&by(token).own(asked(&json!({ "requestState": state, "inputResponses": responses }))))
-    };
-    let (foreign, none) = (retry(&bob, &state), retry(&bob, "g1.AAAA"));
-    assert_eq!(foreign.status(), 400);
-    assert_eq!(told(&foreign), told(&none));
-    let good = retry(&alice, &state);
-    assert_eq!(good.json()["result"]["resultType"], "input_required", "the second round: {}", good.text());
 }
 
 #[test]
@@ -303,5 +240,49 @@ fn a_page_of_an_allowed_origin_may_show_a_token_and_no_other_page_may() {
     assert_eq!(reply.head.field("access-control-allow-credentials"), None);
     let refused = gateway.ask(&initialize("2025-11-25").with("origin", "https://app.example.com"));
     assert_eq!((refused.status(), refused.head.field("access-control-allow-origin")), (401, Some("https://app.example.com")));
-    drop(tokens.dir);
+}
+
+/// A user's gateway: where root runs the tests, that of a user who is nobody else. What it reads is in this folder.
+fn of_a_user(dir: &Path, start: Start) -> Start {
+    if !rustix::process::geteuid().is_root() {
+        return start;
+    }
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("its owner may");
+    let copy = dir.join("mcp-http-gateway").display().to_string();
+    let script = format!("cp \"$1\" {copy}; shift; exec setpriv --reuid 65534 --regid 65534 --clear-groups {copy} \"$@\"");
+    start.around(&["sh", "-c", &script, "sh"])
+}
+
+/// Whether its memory is closed to its own user: what the kernel says of such a process is root's (proc(5), /proc/PID).
+#[track_caller]
+fn is_closed(gateway: &Gateway) -> bool {
+    let owner = fs::metadata(format!("/proc/{}/environ", gateway.pid())).expect("it runs").uid();
+    owner == 0
+}
+
+#[test]
+fn a_gateway_with_tokens_is_closed_to_other_processes_of_its_user_and_leaves_no_dump() {
+    let tokens = Tokens::new();
+    tokens.add("alice");
+    fs::set_permissions(&tokens.path, fs::Permissions::from_mode(0o644)).expect("its owner may");
+    let start = |options: &[&str]| of_a_user(tokens.dir.path(), Start::new(options).child(&["--", "cat"])).run();
+    assert!(is_closed(&start(&["--bearer-tokens", &tokens.name])));
+    assert!(!is_closed(&start(&[])), "one that has no secrets can be looked into");
+}
+
+#[test]
+fn a_gateway_is_closed_once_it_is_given_its_first_tokens() {
+    let tokens = Tokens::new();
+    tokens.add("alice");
+    fs::set_permissions(&tokens.path, fs::Permissions::from_mode(0o644)).expect("its owner may");
+    let (path, name) = path_in(&tokens.dir, "gateway.toml");
+    let open = "listen = \"127.0.0.1:0\"\n[servers.one]\ncmd = [\"cat\"]\n";
+    fs::write(&path, open).expect("written");
+    let start = Start::new(&[]).child(&["--config", &name]).listens_by_file();
+    let gateway = of_a_user(tokens.dir.path(), start).run();
+    assert!(!is_closed(&gateway), "there is nothing to hide");
+    fs::write(&path, format!("{open}bearer_tokens = \"{}\"\n", tokens.name)).expect("written");
+    gateway.signal(Signal::HUP);
+    eventually_true(5 * SECOND, "the tokens are read", || gateway.metric("reloads_total", "done") == 1);
+    assert!(is_closed(&gateway));
 }

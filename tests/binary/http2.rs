@@ -2,31 +2,14 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper::{Request, Response, body::Incoming};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 
 use crate::support::gateway::Gateway;
+use crate::support::http2::{Client, block_on, connect};
 use crate::support::proc::eventually_true;
 use crate::support::session::{REVISION, call, text_of};
-
-type Client = SendRequest<Full<Bytes>>;
-
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), work).await.expect("within half a minute") })
-}
-
-async fn connect(gateway: &Gateway) -> Client {
-    let socket = TcpStream::connect(gateway.address()).await.expect("the gateway listens");
-    let (client, connection) = handshake(TokioExecutor::new(), TokioIo::new(socket)).await.expect("HTTP/2");
-    tokio::spawn(connection);
-    client
-}
 
 async fn ask(client: &Client, gateway: &Gateway, session: &str, body: String) -> Response<Incoming> {
     let request = Request::post(format!("http://{}/mcp", gateway.address()))

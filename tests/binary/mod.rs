@@ -1,5 +1,6 @@
 //! The real program: what only shows with processes, signals, sockets and load.
 
+mod access_log;
 mod advisories;
 mod certificates;
 mod children;
@@ -13,9 +14,11 @@ mod http2;
 mod inherited;
 mod large;
 mod modern;
+mod notify;
 mod options;
 mod orphans;
 mod pipes;
+mod principals;
 mod respawn;
 mod resume;
 mod several;

@@ -13,14 +13,9 @@ use tempfile::TempDir;
 use crate::support::gateway::{Gateway, Start, path_in, stub};
 use crate::support::modern::{ask, call};
 use crate::support::proc::{self, eventually_true};
+use crate::support::records::records;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// What the children recorded: the process and its words, line by line.
-fn records(path: &Path) -> Vec<(String, String)> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines().filter_map(|line| line.split_once(' ')).map(|(pid, words)| (pid.to_owned(), words.to_owned())).collect()
-}
 
 /// One client's whole interview: two rounds of two questions. Gives what the tool said, and the states that were used.
 fn interview(gateway: &Gateway, name: &str) -> (String, Vec<Value>) {
@@ -109,14 +104,14 @@ fn assert_cancelled_once(log: &Path, count: usize) {
     eventually_true(20 * SECOND, "every call is cancelled", || told() >= count);
     thread::sleep(SECOND / 5); // one more would have come by now
     let records = records(log);
-    let mut cancelled: HashMap<(String, String), usize> = HashMap::new();
+    let mut cancelled: HashMap<(i32, String), usize> = HashMap::new();
     for (pid, words) in &records {
         if let Some(number) = words.strip_prefix("cancelled ") {
-            *cancelled.entry((pid.clone(), number.to_owned())).or_default() += 1;
+            *cancelled.entry((*pid, number.to_owned())).or_default() += 1;
         }
     }
-    let calls: Vec<(String, String)> =
-        records.iter().filter_map(|(pid, words)| Some((pid.clone(), words.strip_prefix("call ")?.to_owned()))).collect();
+    let calls: Vec<(i32, String)> =
+        records.iter().filter_map(|(pid, words)| Some((*pid, words.strip_prefix("call ")?.to_owned()))).collect();
     assert_eq!(calls.len(), count);
     assert!(calls.iter().all(|call| cancelled.get(call) == Some(&1)), "a call was not cancelled, or twice");
     assert_eq!(cancelled.len(), count, "a cancellation of no call");
@@ -152,7 +147,7 @@ fn a_child_is_lent_again_once_it_has_ended_the_cancelled_call() {
     leave_mid_call(&gateway, 100, 4, &json!({ "answers": true, "alone": true }), &json!({ "roots": {} }));
     assert_cancelled_once(&log, 100);
     // Calls overlap in time, never in a child.
-    let mut open: HashMap<String, usize> = HashMap::new();
+    let mut open: HashMap<i32, usize> = HashMap::new();
     for (pid, words) in records(&log) {
         let running = open.entry(pid).or_default();
         match words.split(' ').next() {

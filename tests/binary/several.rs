@@ -2,14 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::gateway::{Gateway, Start, path_in, stub};
 use crate::support::http::Request;
+use crate::support::modern;
 use crate::support::proc::{eventually, eventually_true};
 use crate::support::session::{Entry, Session, call, initialize, text_of};
 
@@ -87,6 +90,62 @@ fn a_configuration_that_is_read_again_touches_what_it_changes_only() {
     assert!(held.reply().expect("an answer").text().contains("slept"));
     eventually_true(5 * SECOND, "the servers that were replaced end", || gateway.children().len() == 3);
     same.echoes("still here");
+}
+
+#[test]
+fn five_reloads_under_load_cut_and_lose_nothing_of_a_server_that_stays() {
+    let dir = TempDir::new().expect("a folder");
+    let of = |calls: usize| config(&[("same", ""), ("other", &format!("max_calls = {calls}"))]);
+    let (gateway, path) = start(&dir, &of(10));
+    let session = Session::open_at(&gateway, &at("same"));
+    let (_, events) = session.listen();
+    let (called, asked, has_ended) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    let until_the_end = |count: &AtomicUsize, one: &mut dyn FnMut(usize)| {
+        while !has_ended.load(Ordering::Relaxed) {
+            one(count.load(Ordering::Relaxed));
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    thread::scope(|scope| {
+        let heard = scope.spawn(|| {
+            let updates = events.filter(|event| !event.data.is_empty()).map(|event| event.json()["params"]["said"].clone());
+            updates.collect::<Vec<Value>>()
+        });
+        // Each call has an answer, and an update on the GET stream.
+        let legacy = scope.spawn(|| {
+            until_the_end(&called, &mut |turn| {
+                let answer = session.call("chat", &json!({ "text": turn, "uri": "own:x" }));
+                assert_eq!(answer["result"]["content"][0]["text"], turn, "{answer}");
+            });
+        });
+        // One connection, from the first call to the last.
+        let modern = scope.spawn(|| {
+            let mut connection = gateway.connect();
+            until_the_end(&asked, &mut |turn| {
+                let call = modern::call(1, "echo", &json!({ "text": turn }), &json!({}), &json!({}));
+                let answer = connection.exchange(&at("same").own(call)).json();
+                assert_eq!(answer["result"]["content"][0]["text"], turn, "{answer}");
+            });
+        });
+        let reloads = scope.spawn(|| {
+            for round in 1..=5 {
+                reload(&gateway, &path, &of(10 + round));
+                let done = [&called, &asked].map(|count| count.load(Ordering::Relaxed));
+                let goes_on = || [&called, &asked].iter().zip(done).all(|(count, done)| count.load(Ordering::Relaxed) > done + 5);
+                eventually_true(10 * SECOND, "both go on", goes_on);
+            }
+        });
+        let reloads = reloads.join();
+        has_ended.store(true, Ordering::Relaxed);
+        let ended = [legacy.join(), modern.join()];
+        gateway.ask(&session.own(Request::delete()));
+        let heard = heard.join().expect("updates");
+        assert!(reloads.is_ok() && ended.iter().all(Result::is_ok));
+        assert_eq!(heard, (0..called.load(Ordering::Relaxed)).map(|turn| json!(turn)).collect::<Vec<Value>>());
+    });
+    assert_eq!(gateway.metric("messages_lost_total", ""), 0);
+    let started = gateway.metric("child_spawns_total", "server=\"same\"");
+    assert_eq!(started, 2, "a process of the session, and one of modern clients");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Many sessions on one child (`--children shared`), and sessions in front of a modern one: under load, and when it dies.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,18 +12,12 @@ use tempfile::TempDir;
 use crate::support::gateway::{Gateway, Start, path_in, stub};
 use crate::support::http::Connection;
 use crate::support::proc::{self, eventually, eventually_true};
+use crate::support::records::records;
 use crate::support::session::{Session, call, text_of};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How long something may take that is slow only on a machine that is busy.
 const LONG: Duration = Duration::from_secs(60);
-
-/// What the children recorded: the process and its words, line by line.
-fn records(path: &Path) -> Vec<(i32, String)> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let read = |line: &str| line.split_once(' ').and_then(|(pid, words)| Some((pid.parse().ok()?, words.to_owned())));
-    text.lines().filter_map(read).collect()
-}
 
 /// What comes on a session's GET stream. A stream that is alive may say nothing for ever: who waits for a message has to
 /// give up at some time.

@@ -1,7 +1,9 @@
 //! The gateway's binary, running: started on free ports, watched through its log, its metrics and /proc, and ended with
 //! everything that it started.
 
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -104,6 +106,10 @@ impl Start {
     pub(crate) fn run(self) -> Gateway {
         let dir = TempDir::new().expect("a directory");
         let ready = dir.path().join("ready");
+        if !self.around.is_empty() {
+            // Whoever that makes of it writes there.
+            std::fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).expect("its owner may");
+        }
         let mark = format!("{}-{}", std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
         let plain = program();
         let mut words = self.around.clone();

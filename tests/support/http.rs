@@ -178,6 +178,11 @@ impl Reply {
         serde_json::from_slice(&text).unwrap_or_else(|_| unreachable!("not JSON: {}", self.text()))
     }
 
+    /// All that it says but for its date.
+    pub(crate) fn undated(&self) -> (u16, Vec<(String, String)>, &[u8]) {
+        (self.status(), self.head.fields().filter(|(name, _)| name != "date").collect(), &self.body)
+    }
+
     /// The bytes of the answer, however it came.
     pub(crate) fn message(&self) -> Vec<u8> {
         if !self.head.is_event_stream() {

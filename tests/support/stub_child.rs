@@ -9,7 +9,7 @@ use std::io::{BufRead as _, Read, Write, stdin, stdout};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -148,6 +148,12 @@ fn asked(stub: &Shared, method: &str, id: Value, params: Value) {
                     "serverInfo": { "name": "stub", "version": "0" },
                 }),
             );
+        }
+        // Acknowledged at once; the tool `write` tells of changes.
+        "subscriptions/listen" if is_modern => {
+            let meta = json!({ "io.modelcontextprotocol/subscriptionId": id });
+            let params = json!({ "_meta": meta, "notifications": params["notifications"] });
+            line(&json!({ "jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": params }));
         }
         "ping" => result(&id, json!({})),
         "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => {
@@ -313,21 +319,13 @@ fn tool(stub: &Shared, name: &str, id: &Value, params: &Value) {
         }
         // Asks the client, and answers with what it said.
         "ask" => {
-            let (send, answer) = channel();
-            let question = json!(format!("q-{id}"));
-            stub.lock().expect("no panic").waiting.insert(question.to_string(), send);
-            let params = json!({ "message": "?", "requestedSchema": { "type": "object", "properties": {} } });
-            line(&json!({ "jsonrpc": "2.0", "id": question, "method": "elicitation/create", "params": params }));
+            let answer = elicit(stub, &format!("q-{id}"), "?");
             let answer = answer.recv_timeout(Duration::from_secs(60)).unwrap_or_default();
             text(&answer.to_string());
         }
         // Asks the client, and answers with `bytes` letters before it was answered; says on stderr that it was.
         "impatient" => {
-            let (send, answer) = channel();
-            let question = json!(format!("q-{id}"));
-            stub.lock().expect("no panic").waiting.insert(question.to_string(), send);
-            let params = json!({ "message": "?", "requestedSchema": { "type": "object", "properties": {} } });
-            line(&json!({ "jsonrpc": "2.0", "id": question, "method": "elicitation/create", "params": params }));
+            let answer = elicit(stub, &format!("q-{id}"), "?");
             thread::sleep(Duration::from_millis(500));
             text(&"x".repeat(usize::try_from(number("bytes")).unwrap_or(0)));
             let _ = answer.recv_timeout(Duration::from_secs(60));
@@ -339,15 +337,8 @@ fn tool(stub: &Shared, name: &str, id: &Value, params: &Value) {
             record(&format!("run {name}"));
             let mut said = Vec::new();
             for round in 1..=2 {
-                let asked = ["left", "right"].map(|side| {
-                    let (send, answer) = channel();
-                    let question = json!(format!("{id}-{round}-{side}"));
-                    stub.lock().expect("no panic").waiting.insert(question.to_string(), send);
-                    let message = format!("{name} {round} {side}");
-                    let params = json!({ "message": message, "requestedSchema": { "type": "object", "properties": {} } });
-                    line(&json!({ "jsonrpc": "2.0", "id": question, "method": "elicitation/create", "params": params }));
-                    answer
-                });
+                let asked = ["left", "right"]
+                    .map(|side| elicit(stub, &format!("{id}-{round}-{side}"), &format!("{name} {round} {side}")));
                 for answer in asked {
                     let answer = answer.recv_timeout(Duration::from_secs(60)).unwrap_or_default();
                     said.push(answer["result"]["content"]["said"].as_str().unwrap_or("nothing").to_owned());
@@ -378,6 +369,16 @@ fn tool(stub: &Shared, name: &str, id: &Value, params: &Value) {
         }
         _ => line(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32602, "message": "no such tool" } })),
     }
+}
+
+/// Asks the client; what it says comes here.
+fn elicit(stub: &Shared, question: &str, message: &str) -> Receiver<Value> {
+    let (send, answer) = channel();
+    let question = json!(question);
+    stub.lock().expect("no panic").waiting.insert(question.to_string(), send);
+    let params = json!({ "message": message, "requestedSchema": { "type": "object", "properties": {} } });
+    line(&json!({ "jsonrpc": "2.0", "id": question, "method": "elicitation/create", "params": params }));
+    answer
 }
 
 fn result(id: &Value, result: impl Into<Value>) {
