@@ -98,7 +98,7 @@ fn a_batch_is_one_line_with_all_that_it_asks_for() {
     let id = opened.head.field("mcp-session-id").expect("a session");
     let reply = gateway.ask(&by(&alice).own(Request::post(body.as_str())).with("mcp-session-id", id));
     assert_eq!(reply.status(), 200, "{}", reply.text());
-    lines.sized(("alice", "tools/call,ping", None, 200), body.len(), &reply);
+    lines.sized(("alice", "tools/call,ping", Some("echo"), 200), body.len(), &reply);
     assert_eq!(lines.all().len(), lines.read, "one line a request");
 }
 
