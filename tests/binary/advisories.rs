@@ -161,7 +161,7 @@ fn cve_2026_116686_no_reference_in_a_schema_is_followed() {
         "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": capabilities, "ttlMs": 0, "cacheScope": "private",
     });
     let result = json!({ "content": [], "structuredContent": [1] });
-    let legacy = [("initialize", hello), ("tools/list", tools), ("tools/call", result.clone())];
+    let legacy = [("initialize", hello), ("tools/list", tools), ("tools/call", result)];
     let complete = json!({ "resultType": "complete", "content": [], "structuredContent": [1] });
     let modern = [("server/discover", discover), ("tools/list", modern_tools), ("tools/call", complete)];
     for (era, results) in [("legacy", &legacy), ("modern", &modern)] {
