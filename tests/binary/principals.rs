@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::support::events::Events;
 use crate::support::gateway::{Gateway, Start, path_in, stub};
-use crate::support::http::{Arriving, Reply, Request};
+use crate::support::http::{Reply, Request};
 use crate::support::modern;
 use crate::support::proc::eventually_true;
 use crate::support::records::records;
@@ -106,14 +106,14 @@ fn sessions_of_two_principals_never_share_a_process_and_those_of_one_do() {
 
 /// Whoever shows that token listens to a resource.
 #[track_caller]
-fn listen(site: &Site, token: &str) -> Events<Arriving> {
+fn listen(site: &Site, token: &str) -> Receiver<Value> {
     let wanted = json!({ "notifications": { "resourceSubscriptions": ["own:x"] } });
     let request = modern::ask(7, "subscriptions/listen", wanted, &json!({}));
-    let (head, mut events) = site.gateway.connect().stream(&by(token).own(request));
+    let (head, events) = site.gateway.connect().stream(&by(token).own(request));
     assert_eq!(head.status, 200);
-    let first = events.message().expect("an acknowledgement").json();
-    assert_eq!(first["method"], "notifications/subscriptions/acknowledged", "{first}");
-    events
+    let heard = events.heard();
+    assert_eq!(next(&heard)["method"], "notifications/subscriptions/acknowledged");
+    heard
 }
 
 /// The child of that client tells of the resource. A modern one names the subscription: here all that there could be.
@@ -128,21 +128,26 @@ fn tell(site: &Site, token: &str, said: &str) {
 }
 
 #[track_caller]
-fn heard(events: &mut Events<Arriving>) -> Value {
-    events.message().expect("an update").json()["params"]["said"].clone()
+fn next(heard: &Receiver<Value>) -> Value {
+    heard.recv_timeout(20 * SECOND).expect("a message")
+}
+
+#[track_caller]
+fn said(heard: &Receiver<Value>) -> Value {
+    next(heard)["params"]["said"].clone()
 }
 
 #[test]
 fn a_subscription_hears_nothing_of_what_another_principals_child_tells() {
     for era in ERAS {
         let site = Site::new(era, &[]);
-        let (mut hers, mut too, mut his) = (listen(&site, &site.alice), listen(&site, &site.alice), listen(&site, &site.bob));
+        let (hers, too, his) = (listen(&site, &site.alice), listen(&site, &site.alice), listen(&site, &site.bob));
         tell(&site, &site.bob, "his");
-        assert_eq!(heard(&mut his), "his", "{era}");
+        assert_eq!(said(&his), "his", "{era}");
         tell(&site, &site.alice, "hers");
-        assert_eq!((heard(&mut hers), heard(&mut too)), (json!("hers"), json!("hers")), "{era}");
+        assert_eq!((said(&hers), said(&too)), (json!("hers"), json!("hers")), "{era}");
         tell(&site, &site.bob, "his again");
-        assert_eq!(heard(&mut his), "his again", "{era}");
+        assert_eq!(said(&his), "his again", "{era}");
     }
 }
 
@@ -166,12 +171,12 @@ fn nobody_cancels_what_another_principal_has_asked_for() {
         for running in [&mut call_of_hers, &mut call_of_session] {
             assert_eq!(running.message().expect("progress").json()["method"], "notifications/progress", "{era}");
         }
-        let mut subscription = listen(&site, &site.alice);
+        let subscription = listen(&site, &site.alice);
         cancel(&site, &site.bob);
         // Her children have read all that they were told before.
         tell(&site, &site.alice, "still hers");
         session.echoes("still hers");
-        assert_eq!(heard(&mut subscription), "still hers", "{era}");
+        assert_eq!(said(&subscription), "still hers", "{era}");
         assert_eq!(site.said("cancelled"), 0, "{era}");
         drop(call_of_hers);
         session.tell(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#);
@@ -209,6 +214,7 @@ fn a_message_endpoint_of_http_with_sse_is_another_principals_byte_for_byte_as_if
     };
     let (_, mut hers) = site.gateway.connect().stream(&Entry::at("/mcp/sse").with(&site.alice).own(Request::get()));
     let endpoint = String::from_utf8(hers.message().expect("an endpoint").data).expect("text");
+    let hers = hers.heard();
     let (path, id) = endpoint.split_once("sessionId=").expect("an id");
     let unknown = format!("{path}sessionId={}", "0".repeat(id.len()));
     let echo = call("1", "1", "echo", &json!({ "text": "hers" }));
@@ -228,11 +234,11 @@ fn a_message_endpoint_of_http_with_sse_is_another_principals_byte_for_byte_as_if
     };
     bob_is_told_nothing();
     assert_eq!(says(&site.alice, &endpoint, &messages[0]).status(), 202);
-    let opened = hers.message().expect("an answer").json();
+    let opened = next(&hers);
     assert_eq!(opened["result"]["protocolVersion"], "2024-11-05", "{opened}");
     assert_eq!(says(&site.alice, &endpoint, &messages[1]).status(), 202);
     bob_is_told_nothing();
     assert_eq!(says(&site.alice, &endpoint, &messages[2]).status(), 202);
-    let answer = hers.message().expect("an answer").json();
+    let answer = next(&hers);
     assert_eq!(answer["result"]["content"][0]["text"], "hers", "nothing has come between: {answer}");
 }

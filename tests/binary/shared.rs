@@ -1,7 +1,7 @@
 //! Many sessions on one child (`--children shared`), and sessions in front of a modern one: under load, and when it dies.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,17 +19,11 @@ const SECOND: Duration = Duration::from_secs(1);
 /// How long something may take that is slow only on a machine that is busy.
 const LONG: Duration = Duration::from_secs(60);
 
-/// What comes on a session's GET stream. A stream that is alive may say nothing for ever: who waits for a message has to
-/// give up at some time.
+/// What comes on a session's GET stream.
 fn heard(session: &Session<'_>) -> Receiver<Value> {
     let (head, events) = session.listen();
     assert_eq!(head.status, 200);
-    let (send, heard) = channel();
-    thread::spawn(move || {
-        let mut messages = events.filter(|event| !event.data.is_empty()).map(|event| event.json());
-        messages.try_for_each(|message| send.send(message))
-    });
-    heard
+    events.heard()
 }
 
 /// `resources/subscribe` and the like.

@@ -1,6 +1,8 @@
 //! Server-Sent Events as a client reads them.
 
 use std::io::{self, BufRead as _, BufReader, Read};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 
 use serde_json::Value;
 
@@ -35,6 +37,20 @@ impl<R: Read> Events<R> {
     /// The next event that carries a message.
     pub(crate) fn message(&mut self) -> Option<Event> {
         self.find(|event| !event.data.is_empty())
+    }
+
+    /// What comes, read as it comes. A stream that is alive may say nothing for ever: who waits for a message has to give up at
+    /// some time.
+    pub(crate) fn heard(self) -> Receiver<Value>
+    where
+        R: Send + 'static,
+    {
+        let (send, heard) = channel();
+        thread::spawn(move || {
+            let mut messages = self.filter(|event| !event.data.is_empty()).map(|event| event.json());
+            messages.try_for_each(|message| send.send(message))
+        });
+        heard
     }
 
     fn block(&mut self) -> io::Result<Option<Event>> {
