@@ -66,8 +66,9 @@ fn a_socket_that_others_can_reach_is_refused_unless_that_is_asked_for() {
     let http = bound("0.0.0.0:0");
     let words = passed(&[("http", &http)]);
     let run = |options: &[&str]| {
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg(program().get_program()).args(options).arg("--").arg(stub()).stdin(Stdio::null());
+        // One that serves all the same does not go on for ever.
+        let mut command = Command::new("timeout");
+        command.arg("20").args(&words).arg(program().get_program()).args(options).arg("--").arg(stub()).stdin(Stdio::null());
         let output = command.output().expect("it runs");
         (output.status.code(), String::from_utf8(output.stderr).expect("text"))
     };

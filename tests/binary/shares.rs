@@ -95,7 +95,7 @@ fn http_with_sse_is_within_the_share_too() {
 fn subscriptions_and_streams_without_a_session_end_with_their_token() {
     let tokens = Tokens::new();
     let (alice, bob) = (tokens.add("alice"), tokens.add("bob"));
-    let gateway = tokens.serve(&[]);
+    let gateway = tokens.serve(&["--initialize-timeout", "10m"]);
     let listen = |who: &str| {
         let asked = modern::ask(1, "subscriptions/listen", json!({ "notifications": { "toolsListChanged": true } }), &json!({}));
         gateway.connect().stream(&by(who).own(asked))
@@ -109,8 +109,10 @@ fn subscriptions_and_streams_without_a_session_end_with_their_token() {
     let kept: String = text.lines().filter(|line| !line.starts_with("alice ")).map(|line| format!("{line}\n")).collect();
     fs::write(&tokens.path, kept).expect("written");
     gateway.signal(Signal::HUP);
-    while hers.next().is_some() {}
-    while stream.next().is_some() {}
+    for events in [&mut hers, &mut stream] {
+        while events.next().is_some() {}
+        assert!(matches!(events.ended, Some(Ok(()))), "{:?}", events.ended);
+    }
     eventually_true(5 * SECOND, "her process ends, and his does not", || gateway.children().len() == 1);
     eventually_true(5 * SECOND, "his subscription goes on", || gateway.metric("listens_active", "") == 1);
 }
