@@ -267,9 +267,16 @@ impl Server {
         if self.starter.gate.is_shut(Instant::now()) {
             return Err("too little memory is left (--memory-gate)".to_owned());
         }
-        match self.starter.crash_loop() {
-            Some((failures, reason)) => Err(format!("the server failed to start {failures} times in a row: {reason}")),
-            None => Ok(()),
+        if let Some((failures, reason)) = self.starter.crash_loop() {
+            return Err(format!("the server failed to start {failures} times in a row: {reason}"));
+        }
+        match self.starter.may_begin() {
+            // Sessions on children that are shared need no start.
+            Err(Shortage::BackingOff(wait)) if !self.shares_children => {
+                Err(format!("the server failed to start and is not tried again yet: {}", wait.reason))
+            }
+            Err(Shortage::Budget) => Err("too much is kept for clients and servers (--log-bytes-total)".to_owned()),
+            _ => Ok(()),
         }
     }
 
