@@ -166,7 +166,8 @@ impl Fleet {
                     let elder = before.as_ref().map(|running| Arc::clone(&running.http));
                     match self.build(&mut state, server, proofs, elder.as_ref()) {
                         Ok(http) => {
-                            shut_out(&http, |_| false);
+                            let elder = elder.as_ref();
+                            shut_out(&http, elder.is_some_and(|elder| http.entrance.lacks_authority_of(&elder.entrance)));
                             let tasks = begun(&http.server);
                             next.push(Running { http, tasks });
                             begun_anew += 1;
@@ -333,15 +334,18 @@ fn proofs(config: &Config, client_cas: &ClientCas) -> Result<Vec<Proofs>, String
 /// Other proofs are good from here on; who has none any more is no longer served.
 fn renew(http: &Http, proofs: Proofs) {
     let is_authority_gone = http.entrance.renew(proofs);
-    // Another authority may give the same names.
-    shut_out(http, |principal| is_authority_gone && matches!(principal, Principal::Certificate(_)));
+    shut_out(http, is_authority_gone);
 }
 
 /// Ends what principals have open that may not enter, here and at the servers before.
-fn shut_out(http: &Http, is_gone: impl Fn(&Principal) -> bool) {
-    // Who was asked nothing finishes what is under way.
-    let is_gone =
-        |principal: &Principal| is_gone(principal) || *principal != Principal::Anonymous && !http.entrance.knows(principal);
+fn shut_out(http: &Http, is_authority_gone: bool) {
+    let is_gone = |principal: &Principal| match principal {
+        // Who was asked nothing finishes what is under way.
+        Principal::Anonymous => false,
+        // Another authority may give the same names.
+        Principal::Certificate(_) if is_authority_gone => true,
+        principal => !http.entrance.knows(principal),
+    };
     if let Some(doors) = &http.doors {
         doors.shut_out(&is_gone);
     }

@@ -85,6 +85,14 @@ impl Entrance {
         false
     }
 
+    /// Whether the other believes an authority that this one does not: the same name may be somebody else's here.
+    pub(crate) fn lacks_authority_of(&self, other: &Entrance) -> bool {
+        match (held(other.client_ca.as_ref()), held(self.client_ca.as_ref())) {
+            (Some(theirs), Some(ours)) => !ours.includes(&theirs),
+            (theirs, _) => theirs.is_some(),
+        }
+    }
+
     /// Whether such a principal can still come in. One with a certificate is asked for it again.
     pub(crate) fn knows(&self, principal: &Principal) -> bool {
         match principal {

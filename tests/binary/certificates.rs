@@ -243,3 +243,27 @@ fn a_token_or_a_certificate_lets_in_and_a_wrong_token_does_not() {
         }
     }
 }
+
+#[test]
+fn who_has_the_same_name_of_another_authority_gets_nothing_of_a_server_that_was_replaced() {
+    let (x, y) = (Authority::new(), Authority::new());
+    let site = Site::new(&[("x.pem", &x.pem), ("y.pem", &y.pem)], TWO);
+    let (alice, other) = (x.issue("alice.example"), y.issue("alice.example"));
+    let opened = open_as(&site, "one", &alice);
+    let id = opened.head.field("mcp-session-id").expect("a session");
+    let own = |request: Request| {
+        let request = Entry::at("/servers/one/mcp").own(request);
+        request.with("mcp-session-id", id).with("mcp-protocol-version", "2025-11-25")
+    };
+    // In flight, so that the server before goes on for a while.
+    let mut hers = site.connect(Some(&alice));
+    hers.send(&own(Request::post(call("1", "1", "sleep", &json!({ "ms": 4000 })))).bytes()).expect("sent");
+    let sent = || site.gateway.metric("messages_total", "server=\"one\",direction=\"to_child\",kind=\"request\"");
+    eventually_true(5 * SECOND, "the call is in flight", || sent() == 2);
+    let path = site.file("gateway.toml");
+    let text = fs::read_to_string(&path).expect("text");
+    fs::write(&path, text.replace("x.pem", "y.pem")).expect("written");
+    site.reload();
+    assert_eq!(site.connect(Some(&other)).exchange(&own(Request::delete())).status(), 404);
+    assert_eq!(status(&open_as(&site, "one", &other)), 200);
+}
