@@ -33,6 +33,7 @@ mod memory;
 mod metrics;
 mod notify;
 mod pool;
+mod prefetch;
 mod principal;
 mod protocol;
 mod quota;

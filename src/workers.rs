@@ -15,6 +15,12 @@ use tracing::warn;
 /// So many connections a thread serves before another one begins: for fewer, waking a second thread costs more than it gives.
 const ENOUGH: usize = 32;
 
+/// As many threads as serve best: half of the processors, since each call also costs its server, and its client where that is on
+/// the same machine.
+pub(crate) fn usual() -> usize {
+    thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
+}
+
 /// All of them; those that were begun end when this is dropped.
 pub(crate) struct Workers {
     most: usize,

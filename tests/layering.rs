@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may name. `metrics`, `budget`, `memory`, `principal` and `shutdown` are leaves.
-const ROOMS: [(&str, &[&str]); 26] = [
+const ROOMS: [(&str, &[&str]); 27] = [
     ("protocol", &[]),
     ("budget", &[]),
     ("memory", &[]),
@@ -13,6 +13,7 @@ const ROOMS: [(&str, &[&str]); 26] = [
     ("principal", &["seal"]),
     ("shutdown", &[]),
     ("workers", &[]),
+    ("prefetch", &[]),
     ("tide", &[]),
     ("auth", &["principal"]),
     ("quota", &["principal"]),
@@ -22,10 +23,10 @@ const ROOMS: [(&str, &[&str]); 26] = [
     ("config", &[]),
     ("telemetry", &["config"]),
     ("child", &["config", "budget", "metrics"]),
-    ("link", &["child", "protocol", "budget", "metrics"]),
+    ("link", &["child", "protocol", "budget", "metrics", "prefetch"]),
     ("bridge", &["link", "protocol", "seal", "budget"]),
     ("pool", &["bridge", "link", "child", "config", "protocol", "budget", "memory", "metrics", "principal", "seal"]),
-    ("session", &["pool", "bridge", "link", "protocol", "metrics", "principal", "quota"]),
+    ("session", &["pool", "bridge", "link", "protocol", "metrics", "prefetch", "principal", "quota"]),
     (
         "server",
         &[
@@ -56,6 +57,7 @@ const ROOMS: [(&str, &[&str]); 26] = [
             "config",
             "protocol",
             "metrics",
+            "prefetch",
             "principal",
             "shutdown",
             "workers",
@@ -116,7 +118,7 @@ const PURE: [&str; 20] = [
 ];
 
 /// Files that may switch off the ban on `unsafe`, each with its reason beside it.
-const UNSAFE: [&str; 4] = ["child/spawner.rs", "child/pipe.rs", "http/inherited.rs", "tide.rs"];
+const UNSAFE: [&str; 5] = ["child/spawner.rs", "child/pipe.rs", "http/inherited.rs", "prefetch.rs", "tide.rs"];
 
 /// Every source file by its path below `src`, its unit tests left out.
 fn sources() -> BTreeMap<String, String> {

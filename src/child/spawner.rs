@@ -23,7 +23,7 @@ use tracing::warn;
 use super::capacity::{self, Pipe};
 use super::cgroup::{self, Cgroups};
 use super::{Process, Started, orphans, stop, wait};
-use crate::config::Command;
+use crate::config::{ChildScheduling, Command};
 use crate::metrics::Metrics;
 
 /// Two looks for orphans are at least this far apart.
@@ -312,9 +312,10 @@ fn spawn(command: &Command, number: u64, cgroup: Option<File>) -> io::Result<Sta
         program.current_dir(cwd);
     }
     let gateway = rustix::process::getpid();
+    let scheduling = command.scheduling;
     // SAFETY: only system calls that are safe between fork and exec, and no allocation.
     unsafe {
-        program.pre_exec(move || before_exec(gateway, cgroup.as_ref()));
+        program.pre_exec(move || before_exec(gateway, cgroup.as_ref(), scheduling));
     }
     let child = program.spawn()?;
     let pid = Pid::from_child(&child);
@@ -335,8 +336,9 @@ fn pipe(holds: usize) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     Ok((reader, writer))
 }
 
-/// In the child: dies with the gateway, is in its cgroup, inherits no descriptor but its three, ignores no signal.
-fn before_exec(gateway: Pid, mut cgroup: Option<&File>) -> io::Result<()> {
+/// In the child: dies with the gateway, is in its cgroup, inherits no descriptor but its three, ignores no signal, and is
+/// scheduled as it should be.
+fn before_exec(gateway: Pid, mut cgroup: Option<&File>, scheduling: ChildScheduling) -> io::Result<()> {
     if let Some(entry) = &mut cgroup {
         entry.write_all(b"0")?;
     }
@@ -344,12 +346,17 @@ fn before_exec(gateway: Pid, mut cgroup: Option<&File>) -> io::Result<()> {
     if rustix::process::getppid() != Some(gateway) {
         return Err(io::Error::other("the gateway has gone"));
     }
-    // SAFETY: plain system calls with constant arguments.
+    // SAFETY: plain system calls with constant arguments, and plain data of zeros, which is a valid value of it.
     unsafe {
         // Not an error where the kernel is older: our own descriptors close on exec anyway.
         libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int);
         for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2, libc::SIGCHLD] {
             libc::signal(signal, libc::SIG_DFL);
+        }
+        // Who was started in another class stays there. Where the system refuses it, the program is scheduled as usual.
+        if scheduling == ChildScheduling::Batch && libc::sched_getscheduler(0) == libc::SCHED_OTHER {
+            let usual: libc::sched_param = std::mem::zeroed();
+            libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const usual);
         }
     }
     Ok(())

@@ -81,6 +81,7 @@ pub(super) fn build(gateway: &Flags, entries: &[Entry], demo: &[OsString]) -> Re
     check_log(gateway, &mut wrong);
     check_endpoint(gateway, entries, &mut wrong);
     check_count("max-connections", gateway.max_connections, &mut wrong);
+    gateway.threads.into_iter().for_each(|threads| check_count("threads", threads, &mut wrong));
     let origins = gateway.allowed_origin.iter().filter_map(|text| wrong.note("allowed-origin", parse_origin(text))).collect();
     let replica_is_name = |name: &String| {
         (1..=MAX_REPLICA).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
@@ -118,6 +119,7 @@ pub(super) fn build(gateway: &Flags, entries: &[Entry], demo: &[OsString]) -> Re
             _ => None,
         },
         replica: gateway.replica.clone(),
+        threads: gateway.threads,
         ready_file: gateway.ready_file.clone(),
         drain: gateway.drain,
         exit_with_parent: gateway.exit_with_parent,

@@ -19,7 +19,7 @@ pub(super) fn command(flags: &Flags, demo: &[OsString], wrong: &mut Complaints) 
     let (program, args) = words.split_first()?;
     let path = env.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone());
     let program = resolve(Path::new(program), cwd.as_deref(), path).map_err(|text| wrong.unavailable("cmd", text)).ok()?;
-    Some(Command { program, args: args.to_vec(), cwd, env })
+    Some(Command { program, args: args.to_vec(), cwd, env, scheduling: flags.child_scheduling })
 }
 
 /// At least one.

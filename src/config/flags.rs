@@ -99,6 +99,9 @@ pub(crate) struct Flags {
     /// Whether each session of an older client has a process of its own, or all share one; see the README
     #[arg(long, env = "MCP_GATEWAY_CHILDREN", value_enum, default_value = "per-session", help_heading = "Server")]
     pub(super) children: Children,
+    /// How the system shares processors between the server and others; batch: who runs is not interrupted for it; see the README
+    #[arg(long, env = "MCP_GATEWAY_CHILD_SCHEDULING", value_enum, default_value = "batch", help_heading = "Server")]
+    pub(super) child_scheduling: ChildScheduling,
     /// Keep so many processes started for the next session or call
     #[arg(long, env = "MCP_GATEWAY_PREWARM", value_name = "N", default_value = "0", help_heading = "Server")]
     pub(super) prewarm: usize,
@@ -143,6 +146,9 @@ pub(crate) struct Flags {
     /// Begin session ids with this name, for proxies that route by it (a to z and 0 to 9, 16 at most)
     #[arg(long, env = "MCP_GATEWAY_REPLICA", value_name = "NAME", help_heading = "Serving")]
     pub(super) replica: Option<String>,
+    /// Threads that serve connections; unless given, half as many as there are processors, since each call also costs its server
+    #[arg(long, env = "MCP_GATEWAY_THREADS", value_name = "N", help_heading = "Serving")]
+    pub(super) threads: Option<usize>,
     /// Stop when the process that started the gateway is gone
     #[arg(long, env = "MCP_GATEWAY_EXIT_WITH_PARENT", help_heading = "Serving")]
     pub(super) exit_with_parent: bool,
@@ -277,6 +283,16 @@ pub(crate) enum Children {
     PerSession,
     /// All sessions'.
     Shared,
+}
+
+/// How the system shares processors between a server's process and others (sched(7)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ChildScheduling {
+    /// `SCHED_BATCH`: when it wakes, it waits until whoever runs has run its time, or waits.
+    Batch,
+    /// `SCHED_OTHER`, as everything that nobody has said anything about.
+    #[default]
+    Other,
 }
 
 /// What becomes of a session when its own child has ended by itself.

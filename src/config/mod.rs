@@ -11,7 +11,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub(crate) use self::build::DEFAULT as DEFAULT_SERVER;
-pub(crate) use self::flags::{AtSessionCap, ChildEra, Children, Flags, OnChildExit, Response};
+pub(crate) use self::flags::{AtSessionCap, ChildEra, ChildScheduling, Children, Flags, OnChildExit, Response};
 pub use self::flags::{Cli, LogFormat, Task, TokenTask};
 pub use self::given::Given;
 #[cfg(fuzzing)]
@@ -56,6 +56,7 @@ pub(crate) struct Command {
     pub(crate) cwd: Option<PathBuf>,
     /// The child's whole environment.
     pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) scheduling: ChildScheduling,
 }
 
 /// Who may ask, by the names they use.
@@ -161,6 +162,8 @@ pub struct Config {
     pub(crate) tls: Option<TlsFiles>,
     /// What session ids begin with.
     pub(crate) replica: Option<String>,
+    /// That serve connections; as many as usual unless given.
+    pub(crate) threads: Option<usize>,
     pub(crate) ready_file: Option<PathBuf>,
     pub(crate) drain: Duration,
     pub(crate) exit_with_parent: bool,
@@ -202,6 +205,7 @@ impl Config {
             ("socket-mode", self.socket_mode != next.socket_mode),
             ("replica", self.replica != next.replica),
             ("ready-file", self.ready_file != next.ready_file),
+            ("threads", self.threads != next.threads),
             ("exit-with-parent", self.exit_with_parent != next.exit_with_parent),
             ("max-connections", self.bounds.max_connections != next.bounds.max_connections),
             ("log-bytes-total", self.bounds.log_bytes_total != next.bounds.log_bytes_total),

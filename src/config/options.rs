@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, Args as _, Command};
 use super::Flags;
 
 /// What an option is about that belongs to no server; all others may stand in `[servers.NAME]` too.
-pub(super) const OF_THE_GATEWAY: [&str; 24] = [
+pub(super) const OF_THE_GATEWAY: [&str; 25] = [
     "config",
     "mcp_json",
     "listen",
@@ -22,6 +22,7 @@ pub(super) const OF_THE_GATEWAY: [&str; 24] = [
     "ready_file",
     "drain",
     "replica",
+    "threads",
     "exit_with_parent",
     "tls_cert",
     "tls_key",
@@ -45,7 +46,7 @@ pub(super) const PROGRAMS: [&str; 3] = ["cmd", "program", "demo"];
 /// No keys of a file: the file itself, and what a file calls `cmd` too.
 const NO_KEYS: [&str; 2] = ["config", "program"];
 /// Values that show how an option is written, where nothing shorter says it.
-const EXAMPLES: [(&str, &str); 22] = [
+const EXAMPLES: [(&str, &str); 23] = [
     ("mcp_json", "/etc/mcp-http-gateway/mcp.json"),
     ("cmd", "npx -y @modelcontextprotocol/server-everything"),
     ("cwd", "/srv/my-server"),
@@ -57,6 +58,7 @@ const EXAMPLES: [(&str, &str); 22] = [
     ("ready_file", "/run/mcp-http-gateway/ready"),
     ("max_stream_age", "1h"),
     ("replica", "a"),
+    ("threads", "4"),
     ("tls_cert", "/etc/mcp-http-gateway/cert.pem"),
     ("tls_key", "/etc/mcp-http-gateway/key.pem"),
     ("client_ca", "/etc/mcp-http-gateway/clients.pem"),

@@ -1,9 +1,7 @@
 //! Builds the parts, runs them, and stops them in order.
 
 use std::io;
-use std::num::NonZero;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -27,7 +25,7 @@ use crate::notify::{self, Pulse};
 use crate::server::Commons;
 use crate::shutdown::{Phase, Shutdown};
 use crate::tls::{ClientCas, Handshakes, Tls, TlsFault};
-use crate::workers::Workers;
+use crate::workers::{self, Workers};
 
 mod fleet;
 mod stopping;
@@ -239,8 +237,7 @@ impl Gateway {
         let Gateway { fleet, listener, address, admin, handshakes, shutdown, connections, spawner } = self;
         let (config, metrics) = (fleet.config(), Arc::clone(&fleet.metrics));
         // In somebody else's process all is served where that wants it to be.
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let workers = Arc::new(Workers::new(if config.owns_process { cores } else { 1 }));
+        let workers = Arc::new(Workers::new(if config.owns_process { config.threads.unwrap_or_else(workers::usual) } else { 1 }));
         let max_calls = config.servers.iter().map(|server| server.limits.max_calls).max().unwrap_or(1);
         let bounds = connection_bounds(max_calls, config.bounds.max_headers);
         let ticker = Ticker::new(Arc::clone(&shutdown));

@@ -316,7 +316,9 @@ fn session(http: &Http, principal: &Principal, fields: &HeaderMap) -> Result<Arc
         return Err(Refusal::NoSuchSession);
     }
     let id = SessionId::read(line.as_bytes(), http.server.replica.as_deref()).ok_or(Refusal::NoSuchSession)?;
-    http.session(id, principal).ok_or(Refusal::NoSuchSession)
+    let session = http.session(id, principal).ok_or(Refusal::NoSuchSession)?;
+    session.prefetch();
+    Ok(session)
 }
 
 /// What nearly every client says: the `MCP-Protocol-Version` field is there once, and names a legacy revision.

@@ -19,6 +19,7 @@ use super::handshake::{self, Shaken, Shaking};
 use super::socket::{Socket, Stream};
 use super::wire::{Alarm, Busy, Order, Speaks, Ticker, Wire};
 use crate::metrics::{ActiveGuard, Metrics};
+use crate::prefetch::prefetch;
 use crate::tls::Handshakes;
 use crate::workers::Seat;
 
@@ -138,6 +139,8 @@ impl Future for Serving {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let serving = &mut *self;
+        prefetch(serving);
+        prefetch(&*serving.wire);
         serving.wire.watch(cx);
         serving.alarm.look(&serving.wire);
         let order = serving.wire.order();

@@ -16,6 +16,7 @@ use crate::child::framer::Framer;
 use crate::child::pipe::{self, Read};
 use crate::child::wait::Exit;
 use crate::child::{Output as ChildOutput, Pipe, Running, stop, wait};
+use crate::prefetch::prefetch;
 use crate::protocol::object;
 
 /// How often the pipe is read once more after the child's end; a grandchild may go on writing.
@@ -257,6 +258,7 @@ async fn read<R: Route>(
 ) {
     loop {
         let Ok(mut ready) = stdout.readable().await else { return };
+        prefetch(&**link);
         match read_once(stdout, framer, bad_lines, max_line, link) {
             Read::More => {}
             Read::Empty => ready.clear_ready(),

@@ -18,6 +18,7 @@ use crate::link::route::{Carries, Routed};
 use crate::link::stream::{Cut, EventKind};
 use crate::link::{EndReason, Link, NotPosted, Tick};
 use crate::pool::NotTaken;
+use crate::prefetch::prefetch;
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::revision::Revision;
@@ -69,6 +70,13 @@ impl Session {
     pub(crate) fn new(id: SessionId, replica: Option<&str>, principal: Principal, behind: Behind) -> Self {
         let header = HeaderValue::from_str(&id.shown(replica)).expect("letters and digits are a header value");
         Session { header: Some(header), ..Session::nameless(id, principal, behind) }
+    }
+
+    /// Its request is being read; then it is needed.
+    pub(crate) fn prefetch(&self) {
+        if let Behind::Own(link) = &self.behind {
+            prefetch(&**link);
+        }
     }
 
     /// A session for one request.

@@ -21,6 +21,7 @@ mod pipes;
 mod principals;
 mod respawn;
 mod resume;
+mod scheduling;
 mod several;
 mod shared;
 mod shares;
