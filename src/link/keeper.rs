@@ -1,6 +1,7 @@
 //! The one task that owns a link's child: reads it, waits for its end or the link's, and leaves nothing behind. Where a link
 //! outlives its child, the next one too.
 
+use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -257,7 +258,8 @@ async fn read<R: Route>(
     link: &Arc<Link<R>>,
 ) {
     loop {
-        let Ok(mut ready) = stdout.readable().await else { return };
+        // There is one reader: its place is in the descriptor's own state, not in a list.
+        let Ok(mut ready) = poll_fn(|cx| stdout.poll_read_ready(cx)).await else { return };
         prefetch(&**link);
         match read_once(stdout, framer, bad_lines, max_line, link) {
             Read::More => {}

@@ -99,6 +99,9 @@ impl Site {
             &room,
             "--max-children",
             "4000",
+            // Also where there are few processors.
+            "--threads",
+            "2",
             "--log",
             "warn,mcp_http_gateway::gateway=info",
         ];
