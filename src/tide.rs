@@ -16,28 +16,36 @@ const PACE: Duration = Duration::from_secs(1);
 pub(crate) struct Tide {
     /// The most since memory was last given back.
     high: usize,
+    /// Sessions that were opened since then, also those that came and went between two looks.
+    passed: usize,
+    /// Those that ever were, as of the last look.
+    opened: u64,
     gave: Option<Instant>,
     /// What went meanwhile is still to follow.
     ebbs: bool,
 }
 
 impl Tide {
-    /// Gives memory back if fewer than half of those are there that were, and once more behind the last of them.
-    pub(crate) fn look(&mut self, here: usize, now: Instant) {
-        if self.is_low(here, now) {
+    /// Gives memory back if fewer than half of those are there that were, and once more behind the last of them. `opened` counts
+    /// the sessions that ever were.
+    pub(crate) fn look(&mut self, here: usize, opened: u64, now: Instant) {
+        if self.is_low(here, opened, now) {
             give_back();
         }
     }
 
-    fn is_low(&mut self, here: usize, now: Instant) -> bool {
+    fn is_low(&mut self, here: usize, opened: u64, now: Instant) -> bool {
+        self.passed += usize::try_from(opened.saturating_sub(self.opened)).unwrap_or(0);
+        self.opened = opened;
         self.high = self.high.max(here);
         if self.gave.is_some_and(|at| now.saturating_duration_since(at) < PACE) {
             return false;
         }
-        let has_fallen = self.high >= BURST && here < self.high / 2;
+        let most = self.high.max(self.passed);
+        let has_fallen = most >= BURST && here < most / 2;
         let is_low = has_fallen || self.ebbs;
         if is_low {
-            (self.high, self.gave, self.ebbs) = (here, Some(now), has_fallen);
+            (self.high, self.passed, self.gave, self.ebbs) = (here, 0, Some(now), has_fallen);
         }
         is_low
     }
@@ -58,14 +66,25 @@ mod tests {
     #[test]
     fn memory_is_given_back_when_most_of_a_burst_has_gone() {
         let (mut tide, start) = (Tide::default(), Instant::now());
-        let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(!tide.is_low(99, at(0)) && !tide.is_low(0, at(0)), "that was none");
-        assert!(!tide.is_low(1000, at(1)) && !tide.is_low(500, at(2)));
-        assert!(tide.is_low(499, at(3)));
-        assert!(!tide.is_low(249, at(3)), "too soon");
-        assert!(tide.is_low(249, at(4)));
-        assert!(!tide.is_low(0, at(4)) && tide.is_low(0, at(5)));
-        assert!(tide.is_low(0, at(6)), "what went behind it is left");
-        assert!(!tide.is_low(0, at(60)), "there is nothing left of it");
+        let mut is_low = |here, seconds| tide.is_low(here, 0, start + Duration::from_secs(seconds));
+        assert!(!is_low(99, 0) && !is_low(0, 0), "that was none");
+        assert!(!is_low(1000, 1) && !is_low(500, 2));
+        assert!(is_low(499, 3));
+        assert!(!is_low(249, 3), "too soon");
+        assert!(is_low(249, 4));
+        assert!(!is_low(0, 4) && is_low(0, 5));
+        assert!(is_low(0, 6), "what went behind it is left");
+        assert!(!is_low(0, 60), "there is nothing left of it");
+    }
+
+    #[test]
+    fn memory_is_given_back_when_many_have_passed_that_nobody_saw() {
+        let (mut tide, start) = (Tide::default(), Instant::now());
+        let mut is_low = |opened, seconds| tide.is_low(10, opened, start + Duration::from_secs(seconds));
+        assert!(!is_low(60, 0) && !is_low(99, 1), "those are few");
+        assert!(is_low(100, 2));
+        assert!(is_low(150, 3), "what went behind them is left");
+        assert!(!is_low(249, 4), "each counts once");
+        assert!(is_low(250, 5));
     }
 }

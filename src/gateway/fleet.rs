@@ -226,9 +226,11 @@ impl Fleet {
         loop {
             sleep(TICK).await;
             let now = Instant::now();
-            let sessions: i64 = self.servers().iter().map(|server| server.registry.all().len() as i64).sum();
+            let servers = self.servers();
+            let sessions: i64 = servers.iter().map(|server| server.registry.all().len() as i64).sum();
+            let opened = servers.iter().map(|server| server.metrics.sessions_opened.get()).sum();
             let here = self.metrics.connections_active.get() + sessions;
-            tide.look(usize::try_from(here).unwrap_or(0), now);
+            tide.look(usize::try_from(here).unwrap_or(0), opened, now);
             self.metrics.memory_percent.set(i64::from(self.commons.gate.used_percent(now)));
             self.metrics.stored_bytes.set(i64::try_from(self.commons.budget.used()).unwrap_or(i64::MAX));
         }
