@@ -353,10 +353,12 @@ fn before_exec(gateway: Pid, mut cgroup: Option<&File>, scheduling: ChildSchedul
         for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2, libc::SIGCHLD] {
             libc::signal(signal, libc::SIG_DFL);
         }
-        // Who was started in another class stays there. Where the system refuses it, the program is scheduled as usual.
-        if scheduling == ChildScheduling::Batch && libc::sched_getscheduler(0) == libc::SCHED_OTHER {
+        // Who was started in another class stays there. Where the system refuses it, the program is scheduled as usual. Asked of
+        // the system itself: one of the C libraries (musl) has these calls and makes none.
+        let class = libc::syscall(libc::SYS_sched_getscheduler, 0);
+        if scheduling == ChildScheduling::Batch && class == libc::c_long::from(libc::SCHED_OTHER) {
             let usual: libc::sched_param = std::mem::zeroed();
-            libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const usual);
+            libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_BATCH, &raw const usual);
         }
     }
     Ok(())
