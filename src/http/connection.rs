@@ -87,7 +87,7 @@ impl Serving {
                 wire.be(Speaks::Tls);
                 Stage::Handshake(Box::pin(handshake::shake(stream, Arc::clone(handshakes), Arc::clone(&shared.metrics))))
             }
-            (_, stream) => Stage::Greeting(Some(Socket { stream, wire: Some(Arc::clone(&wire)) })),
+            (_, stream) => Stage::Greeting(Some(Socket::new(stream, Some(Arc::clone(&wire))))),
         };
         Serving { stage, wire, alarm: Alarm::default(), shared, leaves: false, _place: place }
     }
@@ -95,7 +95,7 @@ impl Serving {
     /// What the handshake agreed on is spoken; without an agreement, HTTP/1.1.
     fn shaken(&self, shaken: Shaken) -> Stage {
         self.wire.shaken(shaken.certificate);
-        let socket = Socket { stream: Stream::Tls(shaken.stream), wire: Some(Arc::clone(&self.wire)) };
+        let socket = Socket::new(Stream::Tls(shaken.stream), Some(Arc::clone(&self.wire)));
         if shaken.is_h2 { self.http2(socket) } else { self.http1(socket) }
     }
 

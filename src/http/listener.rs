@@ -132,7 +132,7 @@ impl Accepted {
             Accepted::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
             Accepted::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
         };
-        Ok(Socket { stream, wire: None })
+        Ok(Socket::new(stream, None))
     }
 
     /// Says a few bytes, if they can be said at once, and hangs up.

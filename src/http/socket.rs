@@ -21,6 +21,8 @@ pub(crate) struct Socket {
     pub(super) stream: Stream,
     /// Is told of what is written.
     pub(super) wire: Option<Arc<Wire>>,
+    /// The client has hung up.
+    has_ended: bool,
 }
 
 pub(super) enum Stream {
@@ -31,6 +33,10 @@ pub(super) enum Stream {
 }
 
 impl Socket {
+    pub(super) fn new(stream: Stream, wire: Option<Arc<Wire>>) -> Socket {
+        Socket { stream, wire, has_ended: false }
+    }
+
     /// The bytes that have come, without taking them; waits for the first.
     pub(super) fn poll_peek(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
@@ -99,11 +105,21 @@ fn gather(bufs: &[io::IoSlice<'_>], into: &mut [u8; SMALL]) -> Option<usize> {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
+        let (socket, before) = (self.get_mut(), buf.filled().len());
+        let outcome = match &mut socket.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
+        // hyper drops a request at the end of its connection, also one that came whole and that nobody has looked at yet. It is
+        // told of the end the next time, when somebody has.
+        let is_end = matches!(outcome, Poll::Ready(Ok(()))) && buf.filled().len() == before && buf.remaining() > 0;
+        if is_end && !socket.has_ended && socket.wire.as_ref().is_some_and(|wire| wire.is_busy()) {
+            socket.has_ended = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
+        outcome
     }
 }
 

@@ -302,3 +302,18 @@ fn an_idle_connection_is_closed_ten_seconds_after_its_last_request() {
 fn a_client_that_reads_slowly_gets_all_of_a_large_answer() {
     outcome(ALL, "slow_reading");
 }
+
+#[test]
+fn a_message_reaches_its_server_though_its_client_hangs_up_behind_it() {
+    // What came whole is taken: nobody can know whether its client is still there to hear of it.
+    let gateway = Gateway::start(&[]);
+    let session = gateway.open();
+    let sent = |kind: &str| gateway.metric("messages_total", &format!("direction=\"to_child\",kind=\"{kind}\""));
+    let before = ["request", "notification"].map(sent);
+    for at in 0..20 {
+        drop(session.send(&call(&at.to_string(), "1", "echo", &json!({ "text": "x" }))));
+        drop(session.send(r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#));
+    }
+    let after = before.map(|count| count + 20);
+    eventually(5 * SECOND, "all have arrived", || (["request", "notification"].map(sent) == after).then_some(()));
+}
