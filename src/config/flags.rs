@@ -286,12 +286,11 @@ pub(crate) enum Children {
 }
 
 /// How the system shares processors between a server's process and others (sched(7)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ChildScheduling {
     /// `SCHED_BATCH`: when it wakes, it waits until whoever runs has run its time, or waits.
     Batch,
     /// `SCHED_OTHER`, as everything that nobody has said anything about.
-    #[default]
     Other,
 }
 

@@ -56,6 +56,7 @@ pub(crate) struct Command {
     pub(crate) cwd: Option<PathBuf>,
     /// The child's whole environment.
     pub(crate) env: Vec<(OsString, OsString)>,
+    /// In which class the system schedules it.
     pub(crate) scheduling: ChildScheduling,
 }
 
