@@ -21,8 +21,8 @@ pub(crate) struct Socket {
     pub(super) stream: Stream,
     /// Is told of what is written.
     pub(super) wire: Option<Arc<Wire>>,
-    /// The client has hung up.
-    has_ended: bool,
+    /// In which turn of the connection its end was seen.
+    ended: Option<u32>,
 }
 
 pub(super) enum Stream {
@@ -34,7 +34,7 @@ pub(super) enum Stream {
 
 impl Socket {
     pub(super) fn new(stream: Stream, wire: Option<Arc<Wire>>) -> Socket {
-        Socket { stream, wire, has_ended: false }
+        Socket { stream, wire, ended: None }
     }
 
     /// The bytes that have come, without taking them; waits for the first.
@@ -70,6 +70,14 @@ impl Socket {
         let (socket, session) = stream.get_mut();
         session.send_close_notify();
         let _ = session.write_tls(&mut AtOnce(socket));
+    }
+
+    /// hyper drops requests at the end of their connection, also those that came whole and that nobody has looked at yet: it is told
+    /// of the end in the next turn, when somebody has.
+    fn keeps_its_end(&mut self) -> bool {
+        let Some(wire) = &self.wire else { return false };
+        let now = wire.turn();
+        *self.ended.get_or_insert(now) == now
     }
 
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -111,11 +119,13 @@ impl AsyncRead for Socket {
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         };
-        // hyper drops a request at the end of its connection, also one that came whole and that nobody has looked at yet. It is
-        // told of the end the next time, when somebody has.
-        let is_end = matches!(outcome, Poll::Ready(Ok(()))) && buf.filled().len() == before && buf.remaining() > 0;
-        if is_end && !socket.has_ended && socket.wire.as_ref().is_some_and(|wire| wire.is_busy()) {
-            socket.has_ended = true;
+        let is_end = match &outcome {
+            Poll::Ready(Ok(())) => buf.filled().len() == before && buf.remaining() > 0,
+            // One that has not read all that it was sent.
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        };
+        if is_end && socket.keeps_its_end() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -167,5 +177,56 @@ impl AsyncWrite for Socket {
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::http::wire::{Speaks, Ticker};
+    use crate::shutdown::Shutdown;
+
+    #[tokio::test]
+    async fn the_end_of_a_connection_is_told_in_the_turn_behind_the_one_in_which_it_came() {
+        for is_reset in [false, true] {
+            let (ours, theirs) = UnixStream::pair().expect("a pair");
+            let wire = Ticker::new(Arc::new(Shutdown::new())).wire(Speaks::Unknown);
+            let mut socket = Socket::new(Stream::Unix(ours), Some(Arc::clone(&wire)));
+            if is_reset {
+                // What it was sent is lost with it.
+                assert_eq!(socket_write(&socket), 1);
+            } else {
+                assert_eq!(theirs.try_write(b"x").expect("room"), 1);
+            }
+            drop(theirs);
+            let mut read = async |turn: bool| {
+                poll_fn(|cx| {
+                    if turn {
+                        wire.watch(cx);
+                    }
+                    let mut bytes = [0; 8];
+                    let mut buf = ReadBuf::new(&mut bytes);
+                    Poll::Ready(Pin::new(&mut socket).poll_read(cx, &mut buf).map(|done| done.map(|()| buf.filled().len())))
+                })
+                .await
+            };
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            let first = read(true).await;
+            if !is_reset {
+                assert!(matches!(first, Poll::Ready(Ok(1))), "{first:?}");
+            }
+            for _ in 0..2 {
+                assert!(read(false).await.is_pending(), "reset {is_reset}: told in the same turn");
+            }
+            let told = read(true).await;
+            assert!(matches!(told, Poll::Ready(Ok(0) | Err(_))), "reset {is_reset}: {told:?}");
+        }
+    }
+
+    fn socket_write(socket: &Socket) -> usize {
+        let Stream::Unix(stream) = &socket.stream else { return 0 };
+        stream.try_write(b"x").expect("room")
     }
 }

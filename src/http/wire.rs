@@ -78,6 +78,8 @@ pub(crate) struct Wire {
     /// The last alarm that rang.
     rang: AtomicU64,
     waker: Mutex<Option<Waker>>,
+    /// How often its task has had its turn, modulo what this holds.
+    turns: AtomicU32,
     pub(super) pass: Pass,
 }
 
@@ -122,6 +124,7 @@ impl Ticker {
             alarm_at: AtomicU64::new(NEVER),
             rang: AtomicU64::new(0),
             waker: Mutex::default(),
+            turns: AtomicU32::new(0),
             pass: Pass::default(),
         });
         wires.push(Arc::clone(&wire));
@@ -207,8 +210,15 @@ impl Wire {
         if self.speaks() == Speaks::Http2 { self.ticker.wire(Speaks::Stream) } else { Arc::clone(self) }
     }
 
-    /// Whoever serves it is woken when it is told something, and when a deadline has passed.
+    /// Which turn of its task this is. Two that follow each other differ.
+    pub(super) fn turn(&self) -> u32 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Begins a turn: whoever serves it is woken when it is told something, and when a deadline has passed.
     pub(super) fn watch(&self, cx: &Context<'_>) {
+        // Nobody else writes it.
+        self.turns.store(self.turn().wrapping_add(1), Ordering::Relaxed);
         let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
