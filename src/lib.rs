@@ -40,6 +40,7 @@ mod quota;
 mod seal;
 mod server;
 mod session;
+mod shards;
 mod shutdown;
 mod telemetry;
 mod tide;

@@ -14,10 +14,13 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub(crate) use self::exposition::Format;
 use self::seconds::Seconds;
+use self::streams::Streams;
+pub(crate) use self::streams::{ActiveGuard, StreamKind};
 use crate::protocol::jsonrpc::Kind;
 
 mod exposition;
 mod seconds;
+mod streams;
 
 /// One label whose values are all written in this crate.
 type Label = [(&'static str, &'static str); 1];
@@ -29,8 +32,9 @@ struct Request {
     code: u16,
 }
 
-/// A call that was answered.
+/// A call that was answered, and a message that has no answer and was taken.
 const CALL: Request = Request { method: "POST", route: "mcp", code: 200 };
+const TOLD: Request = Request { method: "POST", route: "mcp", code: 202 };
 
 /// Every metric of one gateway, or of one of its servers.
 pub(crate) struct Metrics {
@@ -38,6 +42,7 @@ pub(crate) struct Metrics {
     requests: Family<Request, Counter>,
     /// Of these, what is counted most often, so that the hot path looks nothing up.
     calls: Counter,
+    told: Counter,
     pub(crate) request_seconds: Seconds,
     pub(crate) connections_active: Gauge,
     pub(crate) sessions_active: Gauge,
@@ -53,7 +58,7 @@ pub(crate) struct Metrics {
     child_spawns: Family<Label, Counter>,
     child_exits: Family<Label, Counter>,
     pub(crate) child_spawn_seconds: Seconds,
-    streams_active: Family<Label, Gauge>,
+    streams: Streams,
     pub(crate) stored_bytes: Gauge,
     pub(crate) stdin_queue_bytes: Gauge,
     pub(crate) events_evicted: Counter,
@@ -111,6 +116,7 @@ impl Metrics {
         let requests: Family<Request, Counter> = Family::default();
         Metrics {
             calls: requests.get_or_create_owned(&CALL),
+            told: requests.get_or_create_owned(&TOLD),
             requests,
             request_seconds: Seconds::default(),
             connections_active: Gauge::default(),
@@ -127,7 +133,7 @@ impl Metrics {
             child_spawns: Family::default(),
             child_exits: Family::default(),
             child_spawn_seconds: Seconds::default(),
-            streams_active: Family::default(),
+            streams: Streams::default(),
             stored_bytes: Gauge::default(),
             stdin_queue_bytes: Gauge::default(),
             events_evicted: Counter::default(),
@@ -219,7 +225,7 @@ impl Metrics {
             Unit::Seconds,
             self.child_spawn_seconds.clone(),
         );
-        r.register("sse_streams_active", "Event streams being sent, by kind", self.streams_active.clone());
+        r.register("sse_streams_active", "Event streams being sent, by kind", self.streams.family.clone());
         r.register_with_unit("stdin_queue", "What waits for children to read", Unit::Bytes, self.stdin_queue_bytes.clone());
         r.register("events_evicted", "Events given up before they were read", self.events_evicted.clone());
         r.register("replays", "Streams resumed, by result", self.replays.clone());
@@ -247,6 +253,8 @@ impl Metrics {
         let request = Request { method, route, code };
         if request == CALL {
             self.calls.inc();
+        } else if request == TOLD {
+            self.told.inc();
         } else {
             self.requests.get_or_create(&request).inc();
         }
@@ -289,8 +297,8 @@ impl Metrics {
     }
 
     /// A stream begins to be sent; it counts until the guard is dropped.
-    pub(crate) fn stream_opened(&self, kind: &'static str) -> ActiveGuard {
-        ActiveGuard::new(self.streams_active.get_or_create_owned(&[("kind", kind)]))
+    pub(crate) fn stream_opened(&self, kind: StreamKind) -> ActiveGuard {
+        self.streams.opened(kind)
     }
 
     pub(crate) fn replay_counted(&self, result: &'static str) {
@@ -333,22 +341,6 @@ impl Metrics {
     }
 }
 
-/// Counts one of something for as long as it lives.
-pub(crate) struct ActiveGuard(Gauge);
-
-impl ActiveGuard {
-    pub(crate) fn new(gauge: Gauge) -> Self {
-        gauge.inc();
-        ActiveGuard(gauge)
-    }
-}
-
-impl Drop for ActiveGuard {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 /// Resident memory of a process, by its number or as `self`; 0 if it has gone.
 pub(crate) fn resident_bytes(process: &str) -> i64 {
     let statm = std::fs::read_to_string(format!("/proc/{process}/statm")).unwrap_or_default();
@@ -366,7 +358,7 @@ mod tests {
         metrics.request_counted("POST", "mcp", 404);
         server.request_counted("POST", "mcp", 200);
         server.drop_counted("ambiguous_cancel");
-        drop(server.stream_opened("get"));
+        drop(server.stream_opened(StreamKind::Get));
         let text = metrics.print(&[server], Format::OpenMetrics);
         for line in [
             "mcp_gateway_http_requests_total{method=\"POST\",route=\"mcp\",code=\"404\"} 1",

@@ -1,9 +1,13 @@
-//! How far the gateway is on its way to stopping. One value that only grows, and that anyone may wait for.
+//! How far the gateway is on its way to stopping. One value that only grows, that every request looks at, and that anyone may
+//! wait for.
+
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::watch;
 
 /// The order of stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
 pub(crate) enum Phase {
     Serving,
     /// No new connections, sessions or requests; what is in flight goes on.
@@ -26,16 +30,21 @@ impl Phase {
 }
 
 #[derive(Debug)]
-pub(crate) struct Shutdown(watch::Sender<Phase>);
+pub(crate) struct Shutdown {
+    phase: AtomicU8,
+    /// The same, for those who wait.
+    told: watch::Sender<Phase>,
+}
 
 impl Shutdown {
     pub(crate) fn new() -> Self {
-        Shutdown(watch::Sender::new(Phase::Serving))
+        Shutdown { phase: AtomicU8::new(Phase::Serving as u8), told: watch::Sender::new(Phase::Serving) }
     }
 
     /// Goes on to a phase; never back.
     pub(crate) fn advance(&self, phase: Phase) {
-        self.0.send_if_modified(|now| {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        self.told.send_if_modified(|now| {
             let later = phase > *now;
             *now = phase.max(*now);
             later
@@ -43,7 +52,12 @@ impl Shutdown {
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        *self.0.borrow()
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Serving,
+            1 => Phase::Draining,
+            2 => Phase::Closing,
+            _ => Phase::Cut,
+        }
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -53,6 +67,25 @@ impl Shutdown {
     /// Waits for a phase or a later one.
     pub(crate) async fn reached(&self, phase: Phase) {
         // The sender lives as long as `self`.
-        let _ = self.0.subscribe().wait_for(|now| *now >= phase).await;
+        let _ = self.told.subscribe().wait_for(|now| *now >= phase).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_phase_is_seen_and_told_and_none_goes_back() {
+        let shutdown = Shutdown::new();
+        let mut phase = Phase::Serving;
+        while phase < Phase::Cut {
+            assert_eq!(shutdown.phase(), phase);
+            phase = phase.next();
+            shutdown.advance(phase);
+            shutdown.reached(phase).await;
+            shutdown.advance(Phase::Serving);
+            assert_eq!(shutdown.phase(), phase);
+        }
     }
 }

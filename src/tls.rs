@@ -5,9 +5,10 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -79,22 +80,21 @@ impl Tls {
 }
 
 /// What the handshakes of the listeners use. A reload puts other files in force; what has been negotiated goes on.
-pub(crate) struct Handshakes(RwLock<Arc<ServerConfig>>);
+pub(crate) struct Handshakes(ArcSwap<ServerConfig>);
 
 impl Handshakes {
     pub(crate) fn new(tls: Tls) -> Handshakes {
-        Handshakes(RwLock::new(tls.server))
+        Handshakes(ArcSwap::new(tls.server))
     }
 
     /// In force from the next handshake on. What clients keep to resume their sessions is void with it: a certificate that
     /// another authority vouched for proves nothing any more.
     pub(crate) fn renew(&self, tls: Tls) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = tls.server;
+        self.0.store(tls.server);
     }
 
     pub(crate) fn begin<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Accept<S> {
-        let server = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
-        TlsAcceptor::from(server).accept(stream)
+        TlsAcceptor::from(self.0.load_full()).accept(stream)
     }
 }
 

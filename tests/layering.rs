@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may name. `metrics`, `budget`, `memory`, `principal` and `shutdown` are leaves.
-const ROOMS: [(&str, &[&str]); 27] = [
+const ROOMS: [(&str, &[&str]); 28] = [
     ("protocol", &[]),
     ("budget", &[]),
     ("memory", &[]),
@@ -14,6 +14,7 @@ const ROOMS: [(&str, &[&str]); 27] = [
     ("shutdown", &[]),
     ("workers", &[]),
     ("prefetch", &[]),
+    ("shards", &[]),
     ("tide", &[]),
     ("auth", &["principal"]),
     ("quota", &["principal"]),
@@ -25,7 +26,7 @@ const ROOMS: [(&str, &[&str]); 27] = [
     ("child", &["config", "budget", "metrics"]),
     ("link", &["child", "protocol", "budget", "metrics", "prefetch"]),
     ("bridge", &["link", "protocol", "seal", "budget"]),
-    ("pool", &["bridge", "link", "child", "config", "protocol", "budget", "memory", "metrics", "principal", "seal"]),
+    ("pool", &["bridge", "link", "child", "config", "protocol", "budget", "memory", "metrics", "principal", "seal", "shards"]),
     ("session", &["pool", "bridge", "link", "protocol", "metrics", "prefetch", "principal", "quota"]),
     (
         "server",
@@ -43,6 +44,7 @@ const ROOMS: [(&str, &[&str]); 27] = [
             "seal",
             "child",
             "quota",
+            "shards",
         ],
     ),
     (
@@ -59,6 +61,7 @@ const ROOMS: [(&str, &[&str]); 27] = [
             "metrics",
             "prefetch",
             "principal",
+            "shards",
             "shutdown",
             "workers",
             "auth",

@@ -1,8 +1,9 @@
 //! The MCP endpoints of all servers, found by their paths. What is served is exchanged as a whole when the configuration is read
 //! again; a request goes on with what was served when it came.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Guard};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -20,7 +21,7 @@ use crate::config::Access;
 use crate::metrics::Metrics;
 
 pub(crate) struct Endpoints {
-    served: RwLock<Arc<Served>>,
+    served: ArcSwap<Served>,
     /// A line is logged for each request.
     has_access_log: bool,
     /// What is counted of requests that name no server.
@@ -37,16 +38,17 @@ pub(crate) struct Served {
 
 impl Endpoints {
     pub(crate) fn new(served: Served, has_access_log: bool, metrics: Arc<Metrics>) -> Endpoints {
-        Endpoints { served: RwLock::new(Arc::new(served)), has_access_log, metrics }
+        Endpoints { served: ArcSwap::from_pointee(served), has_access_log, metrics }
     }
 
-    pub(crate) fn served(&self) -> Arc<Served> {
-        Arc::clone(&self.served.read().unwrap_or_else(PoisonError::into_inner))
+    /// For a moment: whoever keeps it longer keeps an `Arc` of it.
+    pub(crate) fn served(&self) -> Guard<Arc<Served>> {
+        self.served.load()
     }
 
     /// From here on requests find these.
     pub(crate) fn serve(&self, served: Served) {
-        *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
+        self.served.store(Arc::new(served));
     }
 
     /// Answers one request that came on `wire`.

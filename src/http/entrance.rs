@@ -1,8 +1,9 @@
 //! Who may enter a server: whoever shows a token, or has a certificate, or anybody. What they open is theirs alone.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 use tokio::time::Instant;
 
@@ -17,8 +18,8 @@ use crate::tls::ClientCa;
 pub(crate) struct Entrance {
     realm: &'static str,
     /// Exchanged when the files are read again.
-    tokens: Option<RwLock<Arc<Tokens>>>,
-    client_ca: Option<RwLock<Arc<ClientCa>>>,
+    tokens: Option<ArcSwap<Tokens>>,
+    client_ca: Option<ArcSwap<ClientCa>>,
     quotas: Arc<Quotas>,
     /// Whoever comes, where nobody is asked.
     anybody: Caller,
@@ -63,8 +64,8 @@ const GOOD_FOR: Duration = Duration::from_secs(60);
 impl Entrance {
     pub(crate) fn new(realm: &'static str, proofs: Proofs, quotas: Arc<Quotas>) -> Entrance {
         let anybody = Caller { account: quotas.account(&Principal::Anonymous, Instant::now()), principal: Principal::Anonymous };
-        let tokens = proofs.tokens.map(|tokens| RwLock::new(Arc::new(tokens)));
-        Entrance { realm, tokens, client_ca: proofs.client_ca.map(RwLock::new), quotas, anybody }
+        let (tokens, client_ca) = (proofs.tokens.map(ArcSwap::from_pointee), proofs.client_ca.map(ArcSwap::new));
+        Entrance { realm, tokens, client_ca, quotas, anybody }
     }
 
     /// Nobody is asked who they are.
@@ -75,12 +76,11 @@ impl Entrance {
     /// Other tokens and authorities are good from here on. Says whether an authority was taken out.
     pub(crate) fn renew(&self, proofs: Proofs) -> bool {
         if let (Some(held), Some(tokens)) = (&self.tokens, proofs.tokens) {
-            *held.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
+            held.store(Arc::new(tokens));
         }
         if let (Some(held), Some(client_ca)) = (&self.client_ca, proofs.client_ca) {
-            let mut held = held.write().unwrap_or_else(PoisonError::into_inner);
-            let before = std::mem::replace(&mut *held, client_ca);
-            return !held.includes(&before);
+            let before = held.swap(Arc::clone(&client_ca));
+            return !client_ca.includes(&before);
         }
         false
     }
@@ -159,8 +159,8 @@ impl Entrance {
 }
 
 /// What is good now.
-fn held<T>(exchanged: Option<&RwLock<Arc<T>>>) -> Option<Arc<T>> {
-    exchanged.map(|held| Arc::clone(&held.read().unwrap_or_else(PoisonError::into_inner)))
+fn held<T>(exchanged: Option<&ArcSwap<T>>) -> Option<Arc<T>> {
+    exchanged.map(ArcSwap::load_full)
 }
 
 impl Pass {

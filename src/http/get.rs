@@ -11,6 +11,7 @@ use super::reply;
 use crate::link::cursor::{self, From, NoCursor};
 use crate::link::reader::Reader;
 use crate::link::stream::Cut;
+use crate::metrics::StreamKind;
 use crate::protocol::revision::Revision;
 use crate::protocol::sse::{self, EventId, StreamId};
 use crate::session::Session;
@@ -22,7 +23,7 @@ pub(crate) fn listen(http: &Http, session: &Arc<Session>, cut: Option<Cut>) -> R
     }
     let reader = session.attach(StreamId::GET, From::Unread, cut).map_err(|_| Refusal::StreamTaken)?;
     let prime = session.revision().is_some_and(Revision::has_polling).then(|| reader.event_id());
-    Ok(stream(http, session, reader, prime, "get"))
+    Ok(stream(http, session, reader, prime, StreamKind::Get))
 }
 
 /// 2025-11-25, Resumability and Redelivery, 2: the events after that one, of that stream only, then what comes live.
@@ -36,7 +37,7 @@ pub(crate) fn resume(http: &Http, session: &Arc<Session>, id: EventId, cut: Opti
         Ok(reader) if reader.is_at_end() => Ok(reply::no_content(session)),
         Ok(reader) => {
             http.metrics.replay_counted("resumed");
-            Ok(stream(http, session, reader, None, "resumed"))
+            Ok(stream(http, session, reader, None, StreamKind::Resumed))
         }
         Err(NoCursor::Gone(client_id)) => {
             http.metrics.replay_counted("gone");
@@ -57,7 +58,7 @@ pub(crate) fn resume(http: &Http, session: &Arc<Session>, id: EventId, cut: Opti
     }
 }
 
-fn stream(http: &Http, session: &Arc<Session>, reader: Reader, prime: Option<EventId>, kind: &'static str) -> HttpResponse<Body> {
+fn stream(http: &Http, session: &Arc<Session>, reader: Reader, prime: Option<EventId>, kind: StreamKind) -> HttpResponse<Body> {
     let polls = session.revision().is_some_and(Revision::has_polling);
     let max_age = http.max_stream_age.filter(|_| polls || reader.stream() == StreamId::GET);
     let events = Events::new(reader, prime, max_age, http.metrics.stream_opened(kind));

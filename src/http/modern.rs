@@ -24,6 +24,7 @@ use crate::config::Response;
 use crate::link::NotPosted;
 use crate::link::cursor::First;
 use crate::link::stream::Cut;
+use crate::metrics::StreamKind;
 use crate::pool::{NotTaken, Resumed, Taken};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{self, INTERNAL_ERROR, METHOD_NOT_FOUND, MISSING_CAPABILITY};
@@ -184,7 +185,7 @@ fn lost(asked: &Asked<'_>, reason: &str, text: &str) -> Went {
 async fn answered(http: &Http, asked: &Asked<'_>, taken: Taken, wire: &Arc<Wire>) -> HttpResponse<Body> {
     let Taken { reader, is_offered } = taken;
     if asked.ask == Ask::Listen {
-        return stream(http, reader, "listen");
+        return stream(http, reader, StreamKind::Listen);
     }
     if http.response == Response::Json {
         let none = || jsonrpc::error(Some(asked.id.1), INTERNAL_ERROR, "the server ended before it answered", None).into();
@@ -194,11 +195,11 @@ async fn answered(http: &Http, asked: &Asked<'_>, taken: Taken, wire: &Arc<Wire>
     }
     match within(wire, HOLD, reader.first()).await {
         Some(First::Answer(answer)) => whole(http, asked, answer, is_offered),
-        _ => stream(http, reader, "modern"),
+        _ => stream(http, reader, StreamKind::Modern),
     }
 }
 
-fn stream(http: &Http, reader: crate::link::reader::Reader, kind: &'static str) -> HttpResponse<Body> {
+fn stream(http: &Http, reader: crate::link::reader::Reader, kind: StreamKind) -> HttpResponse<Body> {
     let events = Events::new(reader, None, None, http.metrics.stream_opened(kind));
     reply::event_stream(Body::events(events))
 }

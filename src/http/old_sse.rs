@@ -23,7 +23,7 @@ use crate::link::EndReason;
 use crate::link::cursor::From;
 use crate::link::route::Carries;
 use crate::link::stream::Cut;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StreamKind};
 use crate::principal::Principal;
 use crate::protocol::jsonrpc::{Envelope, Kind, Method};
 use crate::protocol::revision::Revision;
@@ -290,7 +290,7 @@ impl Stream {
                     let Ok(reader) = session.attach(StreamId::GET, From::Unread, self.cut.take()) else {
                         return Poll::Ready(None);
                     };
-                    let active = self.metrics.stream_opened("old_sse");
+                    let active = self.metrics.stream_opened(StreamKind::OldSse);
                     self.events = Some(Events::new(reader.without_ids(), None, None, active).on(self.clock.handed_on()));
                 }
                 Poll::Ready(Some(Event::Over) | None) => return Poll::Ready(None),

@@ -20,6 +20,7 @@ use crate::link::cursor::First;
 use crate::link::reader::Reader;
 use crate::link::route::Carries;
 use crate::link::stream::Cut;
+use crate::metrics::StreamKind;
 use crate::pool::{NotTaken, Pool};
 use crate::protocol::jsonrpc::{self, Envelope, INTERNAL_ERROR, Kind};
 use crate::protocol::revision::Revision;
@@ -186,7 +187,7 @@ async fn answered(
 /// The rest of a request's events. From here on they have ids, and a client that loses the connection may come back.
 fn stream(http: &Http, session: &Arc<Session>, mut reader: Reader) -> HttpResponse<Body> {
     if session.header.is_none() {
-        let events = Events::new(reader, None, None, http.metrics.stream_opened("post"));
+        let events = Events::new(reader, None, None, http.metrics.stream_opened(StreamKind::Post));
         return reply::stream(Body::events(events), session);
     }
     reader.commit();
@@ -194,7 +195,7 @@ fn stream(http: &Http, session: &Arc<Session>, mut reader: Reader) -> HttpRespon
     // A client that does not know of polling takes the end of its stream for the end of its request.
     let max_age = http.max_stream_age.filter(|_| polls);
     let prime = polls.then(|| reader.event_id());
-    let active = http.metrics.stream_opened("post");
+    let active = http.metrics.stream_opened(StreamKind::Post);
     let events = Events::new(reader, prime, max_age, active);
     reply::stream(Body::events(events), session)
 }

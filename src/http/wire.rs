@@ -1,8 +1,8 @@
 //! A connection as those see it who do not serve it: it can be cut, its requests are counted, and one coarse clock for all
 //! connections looks after their deadlines, so that no request costs a timer.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ pub(super) use self::waits::{Alarm, within, within_about};
 use super::entrance::Pass;
 use super::hush;
 use crate::link::stream::{Connection, Cut};
+use crate::shards::Shards;
 use crate::shutdown::{Phase, Shutdown};
 use crate::tls::ClientCertificate;
 
@@ -88,7 +89,9 @@ pub(crate) struct Ticker {
     began: Instant,
     /// As of the last look: a clock that costs nothing to read.
     now: AtomicU64,
-    wires: Mutex<Vec<Arc<Wire>>>,
+    wires: Shards<Vec<Arc<Wire>>>,
+    /// How many there are, or are about to be.
+    count: AtomicUsize,
     /// There is something to look at again.
     woken: Notify,
     shutdown: Arc<Shutdown>,
@@ -99,7 +102,8 @@ impl Ticker {
         Arc::new(Ticker {
             began: Instant::now(),
             now: AtomicU64::new(0),
-            wires: Mutex::default(),
+            wires: Shards::default(),
+            count: AtomicUsize::new(0),
             woken: Notify::new(),
             shutdown,
         })
@@ -107,8 +111,7 @@ impl Ticker {
 
     /// A wire that is looked after until nobody else holds it.
     pub(super) fn wire(self: &Arc<Self>, speaks: Speaks) -> Arc<Wire> {
-        let mut wires = self.lock();
-        if wires.is_empty() {
+        if self.count.fetch_add(1, Ordering::Relaxed) == 0 {
             self.set_clock();
             self.woken.notify_one();
         }
@@ -127,7 +130,7 @@ impl Ticker {
             turns: AtomicU32::new(0),
             pass: Pass::default(),
         });
-        wires.push(Arc::clone(&wire));
+        self.wires.write(&Arc::as_ptr(&wire)).push(Arc::clone(&wire));
         wire
     }
 
@@ -143,20 +146,24 @@ impl Ticker {
             self.set_clock();
             let order = Order::at(self.shutdown.phase());
             let now = self.now();
-            self.lock().retain(|wire| {
-                let is_held = Arc::strong_count(wire) > 1;
-                if is_held {
-                    wire.tell(order);
-                    look(wire, Duration::from_millis(now.saturating_sub(wire.moved.load(Ordering::Relaxed))));
-                    wire.wake_if_due(now);
-                }
-                is_held
-            });
+            for mut wires in self.wires.write_all() {
+                let before = wires.len();
+                wires.retain(|wire| {
+                    let is_held = Arc::strong_count(wire) > 1;
+                    if is_held {
+                        wire.tell(order);
+                        look(wire, Duration::from_millis(now.saturating_sub(wire.moved.load(Ordering::Relaxed))));
+                        wire.wake_if_due(now);
+                    }
+                    is_held
+                });
+                self.count.fetch_sub(before - wires.len(), Ordering::Relaxed);
+            }
         }
     }
 
     async fn tick(&self) {
-        if self.lock().is_empty() {
+        if self.count.load(Ordering::Relaxed) == 0 {
             self.woken.notified().await;
         }
         sleep(TICK).await;
@@ -169,10 +176,6 @@ impl Ticker {
 
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Wire>>> {
-        self.wires.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,15 +1,17 @@
 //! The children that modern clients' calls run on: which of them a call gets, how many there may be, and what is to be done when
 //! one of them tells something that concerns more than its own calls. What a message becomes on its way is `bridge`'s.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use thiserror::Error;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
+use self::holdings::{AllHoldings, Holdings};
 use self::listens::Hub;
 use self::member::{Bridge, Key, Member};
 use self::shelf::Shelf;
@@ -29,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::principal::Principal;
 use crate::seal::Seal;
 
+mod holdings;
 mod legacy;
 mod listens;
 pub(crate) mod member;
@@ -69,17 +72,6 @@ pub(crate) enum NoChild {
     OtherEra(String),
 }
 
-/// What the pool keeps for one principal.
-struct Holdings {
-    /// Calls that may be asked, running at a time.
-    leases: Arc<Semaphore>,
-    /// Children of this principal.
-    children: Arc<Semaphore>,
-    /// Modern children that are being started beside the home child.
-    starting: AtomicUsize,
-    hub: Arc<Hub>,
-}
-
 pub(crate) struct Pool {
     name: &'static str,
     limits: Limits,
@@ -92,10 +84,10 @@ pub(crate) struct Pool {
     shared: Arc<Shelf<LegacyOnLegacy>>,
     /// Counts starts of shared legacy children.
     shared_started: watch::Sender<u64>,
-    holdings: Mutex<HashMap<Principal, Arc<Holdings>>>,
+    holdings: AllHoldings,
     tools: Tools,
     /// What the server says of itself to legacy clients.
-    facts: RwLock<Option<Arc<Facts>>>,
+    facts: ArcSwapOption<Facts>,
     /// Only modern clients are served: a spare may be asked modern things.
     pub(crate) is_modern_only: AtomicBool,
     slots: AtomicU64,
@@ -133,9 +125,9 @@ impl Pool {
             modern: Arc::default(),
             shared: Arc::default(),
             shared_started: watch::Sender::new(0),
-            holdings: Mutex::default(),
+            holdings: AllHoldings::default(),
             tools: Tools::default(),
-            facts: RwLock::default(),
+            facts: ArcSwapOption::empty(),
             is_modern_only: AtomicBool::new(false),
             slots: AtomicU64::new(1),
             leases: AtomicU64::new(1),
@@ -211,7 +203,7 @@ impl Pool {
 
     /// What a legacy server says of itself; from the child that was initialised last.
     pub(crate) async fn legacy_facts(&self) -> Result<Arc<Facts>, NoChild> {
-        if let Some(facts) = self.known_facts() {
+        if let Some(facts) = self.facts.load_full() {
             return Ok(facts);
         }
         let key = Key { principal: Principal::Anonymous, capabilities: Capabilities::none() };
@@ -267,11 +259,11 @@ impl Pool {
         let idle = self.limits.idle_timeout;
         // A shared child that is gone tells nobody of changes until somebody speaks: it is not stopped sooner.
         let sleepy = self.limits.hibernate_after.map_or(idle, |after| after.min(idle));
-        let (legacy, modern) = (self.legacy.all(), self.modern.all());
-        let queued = tick_all(&legacy, now, sleepy) + tick_all(&modern, now, sleepy) + tick_all(&self.shared.all(), now, idle);
-        let parked = legacy.iter().filter(|member| member.link.lock().router.parked_since().is_some()).count();
+        let queued =
+            tick_all(&self.legacy, now, sleepy) + tick_all(&self.modern, now, sleepy) + tick_all(&self.shared, now, idle);
+        let parked = self.legacy.all().iter().filter(|member| member.link.lock().router.parked_since().is_some()).count();
         self.metrics.leases_parked.set(i64::try_from(parked).unwrap_or(i64::MAX));
-        let holdings: Vec<Arc<Holdings>> = self.lock_holdings().values().cloned().collect();
+        let holdings = self.holdings.all();
         let running: usize = holdings.iter().map(|own| self.limits.max_leases - own.leases.available_permits()).sum();
         self.metrics.leases_running.set(i64::try_from(running).unwrap_or(i64::MAX));
         let listens: usize = holdings.iter().map(|own| own.hub.tick(now)).sum();
@@ -297,9 +289,8 @@ impl Pool {
         for member in self.legacy.all() {
             member.link.with(|state, effects| state.route(effects, |router, _, out| router.give_up(Instant::now(), out)));
         }
-        let holdings: Vec<Arc<Holdings>> = self.lock_holdings().values().cloned().collect();
-        let facts = self.known_facts();
-        holdings.iter().for_each(|own| own.hub.end_all(facts.as_deref()));
+        let facts = self.facts.load_full();
+        self.holdings.all().iter().for_each(|own| own.hub.end_all(facts.as_deref()));
     }
 
     pub(crate) fn end_all(&self) {
@@ -322,10 +313,6 @@ impl Pool {
         let _ = timeout(RECLAIM, self.starter.children.acquire_many(room)).await;
     }
 
-    fn known_facts(&self) -> Option<Arc<Facts>> {
-        self.facts.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     async fn legacy_home(&self, key: &Key) -> Result<Arc<Member<ModernOnLegacy>>, NoChild> {
         self.legacy.home(key, || self.arc().attempt(self.arc().start_legacy(key.clone()))).await
     }
@@ -339,28 +326,14 @@ impl Pool {
     }
 
     fn holdings(&self, principal: &Principal) -> Arc<Holdings> {
-        let mut holdings = self.lock_holdings();
-        if holdings.len() > 64 {
-            // Nothing is held for principals that have no child and that nobody is about to serve.
-            let is_used = |principal: &Principal| {
-                self.legacy.serves(principal) || self.modern.serves(principal) || self.shared.serves(principal)
-            };
-            holdings.retain(|principal, own| Arc::strong_count(own) > 1 || own.hub.len() > 0 || is_used(principal));
-        }
-        let new = || {
-            let hub = Hub::new(self.me.clone(), principal.clone(), &self.limits, &self.budget, &self.metrics);
-            Arc::new(Holdings {
-                leases: Arc::new(Semaphore::new(self.limits.max_leases)),
-                children: Arc::new(Semaphore::new(self.limits.max_leases + self.limits.max_parked)),
-                starting: AtomicUsize::new(0),
-                hub,
-            })
+        let new = || Holdings {
+            leases: Arc::new(Semaphore::new(self.limits.max_leases)),
+            children: Arc::new(Semaphore::new(self.limits.max_leases + self.limits.max_parked)),
+            starting: AtomicUsize::new(0),
+            hub: Hub::new(self.me.clone(), principal.clone(), &self.limits, &self.budget, &self.metrics),
         };
-        Arc::clone(holdings.entry(principal.clone()).or_insert_with(new))
-    }
-
-    fn lock_holdings(&self) -> MutexGuard<'_, HashMap<Principal, Arc<Holdings>>> {
-        self.holdings.lock().unwrap_or_else(PoisonError::into_inner)
+        let is_used = |whose: &Principal| self.legacy.serves(whose) || self.modern.serves(whose) || self.shared.serves(whose);
+        self.holdings.of(principal, new, is_used)
     }
 
     fn patience(&self) -> Patience {
@@ -377,11 +350,8 @@ impl Pool {
     }
 }
 
-/// Looks at the clock for children that came in this order. One beside the home child of its key was needed for a moment only.
-fn tick_all<R: Bridge>(members: &[Arc<Member<R>>], now: Instant, idle: Duration) -> usize {
-    let is_home = |member: &Arc<Member<R>>| {
-        members.iter().find(|other| other.key == member.key && other.takes_calls()).is_none_or(|home| home.slot == member.slot)
-    };
-    let patience = |member: &Arc<Member<R>>| if is_home(member) { idle } else { idle.min(EXTRA_IDLE) };
-    members.iter().map(|member| member.tick(now, patience(member))).sum()
+/// Looks at the clock for children. One beside the home child of its key was needed for a moment only.
+fn tick_all<R: Bridge>(shelf: &Shelf<R>, now: Instant, idle: Duration) -> usize {
+    let patience = |is_home| if is_home { idle } else { idle.min(EXTRA_IDLE) };
+    shelf.all_with_home().into_iter().map(|(member, is_home)| member.tick(now, patience(is_home))).sum()
 }

@@ -223,4 +223,15 @@ mod tests {
         }
         assert_eq!(pool.graves.lock().expect("the lost calls").len(), 1024);
     }
+
+    #[tokio::test]
+    async fn what_is_kept_for_principals_that_have_nothing_is_forgotten() {
+        let pool = pool();
+        let alice = pool.holdings(&Principal::named("alice"));
+        for at in 0..5000 {
+            drop(pool.holdings(&Principal::named(&at.to_string())));
+        }
+        assert!(pool.holdings.all().len() <= 32 * 8 + 1, "{}", pool.holdings.all().len());
+        assert!(Arc::ptr_eq(&alice, &pool.holdings(&Principal::named("alice"))), "somebody holds it");
+    }
 }

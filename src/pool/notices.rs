@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::time::Instant;
 
 use super::member::{Bridge, Member};
-use super::{GRAVES, Holdings, Pool};
+use super::{GRAVES, Pool};
 use crate::bridge::modern_on_legacy::ModernOnLegacy;
 use crate::link::EndReason;
 use crate::link::route::Notice;
@@ -19,10 +19,8 @@ impl Pool {
             gone.for_each(|member| member.link.end(EndReason::Revoked));
         }
         let is_gone = |principal: &Principal| *principal != Principal::Anonymous && is_gone(principal);
-        let holdings: Vec<Arc<Holdings>> =
-            self.lock_holdings().iter().filter(|(principal, _)| is_gone(principal)).map(|(_, own)| Arc::clone(own)).collect();
         // First, so that nobody looks for another child.
-        holdings.iter().for_each(|own| own.hub.close_all());
+        self.holdings.of_those(is_gone).iter().for_each(|own| own.hub.close_all());
         end(self.legacy.all(), is_gone);
         end(self.modern.all(), is_gone);
         end(self.shared.all(), is_gone);

@@ -54,17 +54,17 @@ impl Pool {
     /// The shared child, and the session's seat there if `sits` says that it wants one.
     pub(crate) async fn seat(&self, principal: &Principal, sitter: &Sitter, sits: bool) -> Result<Seated, NoChild> {
         let member = self.shared_home(principal).await?;
-        let started = *self.shared_started.borrow();
         let standing = member.link.with(|state, effects| {
             if !sits || state.has_ended() || state.router.has_seat(sitter.number) {
                 return None;
             }
             let cursor = state.log.open(b"null", None, Instant::now());
             state.route(effects, |router, _, out| router.sit(sitter, cursor.stream, out));
-            Some(cursor)
+            // Where this one takes calls, no other has been started since.
+            Some((cursor, *self.shared_started.borrow()))
         });
         let reader = |cursor| Reader::new(Arc::<Link<LegacyOnLegacy>>::clone(&member.link), cursor);
-        let standing = standing.map(|cursor| Standing { reader: reader(cursor), started });
+        let standing = standing.map(|(cursor, started)| Standing { reader: reader(cursor), started });
         Ok(Seated { member, standing })
     }
 

@@ -1,7 +1,7 @@
 //! How children of the pool are started: a process, a link with its keeper, and the first words of its era.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
@@ -38,7 +38,7 @@ impl Pool {
         let link = self.link(router, child, own, slot, &key.principal);
         let opening = Opening(Some(Arc::clone(&link)));
         let facts = self.initialize(&link, &key, |router, facts| router.learn(Arc::clone(facts))).await?;
-        *self.facts.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&facts));
+        self.facts.store(Some(Arc::clone(&facts)));
         let member = self.is_up(slot, key, &link, facts, began, &self.legacy);
         info!(slot, "a server process for modern clients is initialised");
         opening.done();
@@ -105,7 +105,7 @@ impl Pool {
         let member = Arc::new(Member::new(slot, key, Arc::clone(link), facts));
         self.metrics.spawn_counted("ok");
         self.metrics.child_spawn_seconds.observe(began.elapsed());
-        shelf.add(Arc::clone(&member));
+        shelf.add(&member);
         member
     }
 

@@ -3,10 +3,12 @@
 //! were told that their results are in an object.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::HeaderMap;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::member::{Bridge, Key, Own, ask_own};
@@ -31,17 +33,31 @@ const MAX_KEYS: usize = 64;
 
 #[derive(Default)]
 struct Listed {
-    headers: Option<Arc<ToolHeaders>>,
+    headers: Option<ToolHeaders>,
     wrapped: Wrapped,
     at: Option<Instant>,
 }
 
-type Slot = Arc<tokio::sync::Mutex<Listed>>;
+/// What one kind of clients is listed.
+#[derive(Default)]
+struct Slot {
+    listed: ArcSwap<Listed>,
+    /// One lists at a time.
+    listing: AsyncMutex<()>,
+}
 
 #[derive(Default)]
 pub(super) struct Tools {
-    /// By what the client declared: what a server lists may depend on it.
-    listed: Mutex<HashMap<Key, Slot>>,
+    /// By what the client declared: what a server lists may depend on it. Exchanged as a whole; every call looks at it.
+    slots: ArcSwap<HashMap<Key, Arc<Slot>>>,
+}
+
+impl Listed {
+    /// Whether it may be listed again.
+    fn is_stale(&self) -> bool {
+        let pause = if self.headers.is_some() { AGAIN } else { FAILED };
+        self.at.is_none_or(|at| at.elapsed() >= pause)
+    }
 }
 
 impl Tools {
@@ -49,16 +65,29 @@ impl Tools {
     pub(super) fn changed(&self, principal: &Principal, line: &[u8]) {
         let is_tools = jsonrpc::read(line).is_ok_and(|read| read.is_method(line, "notifications/tools/list_changed"));
         if is_tools {
-            self.listed.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| key.principal != *principal);
+            self.slots.rcu(|slots| {
+                let mut slots = HashMap::clone(slots);
+                slots.retain(|key, _| key.principal != *principal);
+                slots
+            });
         }
     }
 
-    fn slot(&self, key: &Key) -> Slot {
-        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        if listed.len() >= MAX_KEYS && !listed.contains_key(key) {
-            listed.clear();
+    fn slot(&self, key: &Key) -> Arc<Slot> {
+        if let Some(known) = self.slots.load().get(key) {
+            return Arc::clone(known);
         }
-        Arc::clone(listed.entry(key.clone()).or_default())
+        let new = Arc::new(Slot::default());
+        let before = self.slots.rcu(|slots| {
+            let mut slots = HashMap::clone(slots);
+            if slots.len() >= MAX_KEYS && !slots.contains_key(key) {
+                slots.clear();
+            }
+            slots.entry(key.clone()).or_insert_with(|| Arc::clone(&new));
+            slots
+        });
+        // Somebody may have been faster.
+        before.get(key).map_or(new, Arc::clone)
     }
 }
 
@@ -74,36 +103,39 @@ impl Pool {
     ) -> Result<Result<(), String>, NoChild> {
         let Some(tool) = asked.request.name.and_then(object::string) else { return Ok(Ok(())) };
         let key = Key { principal: principal.clone(), capabilities: Capabilities::of(capabilities) };
-        let slot = self.tools.slot(&key);
-        let mut listed = slot.lock().await;
         let check = |headers: &ToolHeaders| headers.check(&tool, asked.request.arguments, fields);
         // A modern server tells of a changed list only who listens: what is known may be out of date.
-        let is_good = listed.headers.as_ref().is_some_and(|headers| headers.knows(&tool) && check(headers).is_ok());
-        let pause = if listed.headers.is_some() { AGAIN } else { FAILED };
-        if !is_good && listed.at.is_none_or(|at| at.elapsed() >= pause) {
-            self.list_tools(&key, is_modern, &mut listed).await?;
-        }
-        let headers = listed.headers.clone();
-        drop(listed);
-        Ok(headers.map_or(Ok(()), |headers| check(&headers)))
+        let is_good =
+            |listed: &Listed| listed.headers.as_ref().is_some_and(|headers| headers.knows(&tool) && check(headers).is_ok());
+        let listed = self.listed(&key, is_modern, is_good).await?;
+        Ok(listed.headers.as_ref().map_or(Ok(()), check))
     }
-}
 
-impl Pool {
     /// Whether older clients expect a modern tool's results inside an object, by the JSON text of its name.
     pub(crate) async fn is_wrapped(&self, principal: &Principal, capabilities: &[u8], name: &[u8]) -> bool {
         let key = Key { principal: principal.clone(), capabilities: Capabilities::of(capabilities) };
-        let slot = self.tools.slot(&key);
-        let mut listed = slot.lock().await;
-        let pause = if listed.headers.is_some() { AGAIN } else { FAILED };
-        let is_stale = listed.at.is_none_or(|at| at.elapsed() >= pause);
-        if listed.wrapped.is_wrapped(name).is_none() && is_stale && self.list_tools(&key, true, &mut listed).await.is_err() {
-            return false;
-        }
-        listed.wrapped.is_wrapped(name) == Some(true)
+        let listed = self.listed(&key, true, |listed| listed.wrapped.is_wrapped(name).is_some()).await;
+        listed.is_ok_and(|listed| listed.wrapped.is_wrapped(name) == Some(true))
     }
 
-    async fn list_tools(&self, key: &Key, is_modern: bool, listed: &mut Listed) -> Result<(), NoChild> {
+    /// What was listed, if it is good; else it is listed again first, if that was not just done.
+    async fn listed(&self, key: &Key, is_modern: bool, is_good: impl Fn(&Listed) -> bool) -> Result<Arc<Listed>, NoChild> {
+        let slot = self.tools.slot(key);
+        let known = slot.listed.load_full();
+        if is_good(&known) {
+            return Ok(known);
+        }
+        let _one = slot.listing.lock().await;
+        let known = slot.listed.load_full();
+        if is_good(&known) || !known.is_stale() {
+            return Ok(known);
+        }
+        let listed = Arc::new(self.list_tools(key, is_modern).await?);
+        slot.listed.store(Arc::clone(&listed));
+        Ok(listed)
+    }
+
+    async fn list_tools(&self, key: &Key, is_modern: bool) -> Result<Listed, NoChild> {
         let tools = if is_modern {
             let home = Key { principal: key.principal.clone(), capabilities: Capabilities::none() };
             let params = |cursor: &str| discover::own_params(key.capabilities.as_bytes(), cursor);
@@ -115,10 +147,7 @@ impl Pool {
             self.metrics.drop_counted("tools_not_listed");
         }
         let (headers, wrapped) = tools.unzip();
-        listed.headers = headers.map(Arc::new);
-        listed.wrapped = wrapped.unwrap_or_default();
-        listed.at = Some(Instant::now());
-        Ok(())
+        Ok(Listed { headers, wrapped: wrapped.unwrap_or_default(), at: Some(Instant::now()) })
     }
 }
 
@@ -148,7 +177,7 @@ mod tests {
         for at in 0..1000 {
             let capabilities = Capabilities::of(format!(r#"{{"experimental":{{"{at}":{{}}}}}}"#).as_bytes());
             drop(tools.slot(&Key { principal: Principal::Anonymous, capabilities }));
-            assert!(tools.listed.lock().expect("the lists").len() <= 64, "{at}");
+            assert!(tools.slots.load().len() <= 64, "{at}");
         }
     }
 }

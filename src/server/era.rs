@@ -2,7 +2,7 @@
 //! One is asked `server/discover`, the other `initialize`: a process is pinned by its first request, so one cannot do both.
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -44,9 +44,20 @@ enum Found {
     Unusable(String),
 }
 
+impl Found {
+    fn bits(&self) -> u8 {
+        match self {
+            Found::Era(era, _) => u8::from(era.is_legacy) | u8::from(era.is_modern) << 1,
+            Found::Asking | Found::Unusable(_) => 0,
+        }
+    }
+}
+
 /// What is known of a command.
 pub(super) struct Eras {
     found: watch::Sender<Found>,
+    /// The same, for the many who find it known: 1 for legacy, 2 for modern, 3 for both, 0 for neither.
+    known: AtomicU8,
     is_probing: Mutex<bool>,
     is_fixed: bool,
     /// When the program's files last changed, as they were when it was asked.
@@ -62,11 +73,30 @@ impl Eras {
             ChildEra::Modern => fixed(false),
         };
         Eras {
+            known: AtomicU8::new(found.bits()),
             found: watch::Sender::new(found),
             is_probing: Mutex::new(false),
             is_fixed: era != ChildEra::Auto,
             files: Mutex::default(),
         }
+    }
+
+    /// The era, if it is known.
+    fn known(&self) -> Option<Era> {
+        let bits = self.known.load(Ordering::Acquire);
+        (bits != 0).then_some(Era { is_legacy: bits & 1 != 0, is_modern: bits & 2 != 0 })
+    }
+
+    /// Whatever was known, this is so from here on, if `may_be` says so of that.
+    fn learn(&self, new: Found, may_be: impl FnOnce(&Found) -> bool) {
+        self.found.send_if_modified(|found| {
+            let is_news = may_be(found);
+            if is_news {
+                self.known.store(new.bits(), Ordering::Release);
+                *found = new;
+            }
+            is_news
+        });
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -88,6 +118,9 @@ impl Eras {
 impl Server {
     /// The era of the children; asked for first, if it is not known.
     pub(crate) async fn era(self: &Arc<Self>) -> Result<Era, NotOpened> {
+        if let Some(era) = self.eras.known() {
+            return Ok(era);
+        }
         let mut found = self.eras.found.subscribe();
         let known = found.borrow().clone();
         match known {
@@ -170,13 +203,7 @@ impl Server {
         }
         let trial = self.starter.begin().map_err(NotOpened::Short)?;
         *is_probing = true;
-        self.eras.found.send_if_modified(|found| {
-            let was_unusable = matches!(found, Found::Unusable(_));
-            if was_unusable {
-                *found = Found::Asking;
-            }
-            was_unusable
-        });
+        self.eras.learn(Found::Asking, |found| matches!(found, Found::Unusable(_)));
         drop(is_probing);
         let server = Arc::clone(self);
         // Detached on purpose: requests come and go meanwhile.
@@ -252,7 +279,7 @@ impl Server {
                     why => (why.to_string(), self.pool.correlated(&why.to_string())),
                 };
                 self.starter.failed(trial, &reason);
-                self.eras.found.send_replace(Found::Unusable(correlation));
+                self.eras.learn(Found::Unusable(correlation), |_| true);
             }
         }
     }
@@ -266,7 +293,7 @@ impl Server {
         self.starter.succeeded();
         self.pool.is_modern_only.store(!era.is_legacy, Ordering::Relaxed);
         info!(revisions = speaks, "the server has said which revisions it speaks");
-        self.eras.found.send_replace(Found::Era(era, Instant::now()));
+        self.eras.learn(Found::Era(era, Instant::now()), |_| true);
     }
 }
 
