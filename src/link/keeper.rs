@@ -11,6 +11,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::bell::rarely;
 use super::route::Route;
 use super::{BadLines, EndReason, Link};
 use crate::child::framer::Framer;
@@ -69,11 +70,7 @@ pub(crate) async fn keep<R: Route, S: Successor<R>>(
     let mut child = child;
     loop {
         let mut life = Life::new(child, max_line);
-        let reason = tokio::select! {
-            biased;
-            reason = life.end(&link) => reason,
-            reason = successor.greet(&link) => reason,
-        };
+        let reason = life.end(&link, successor.greet(&link)).await;
         if !successor.follows(&link, reason) {
             return life.close(&link, reason, forget).await;
         }
@@ -105,14 +102,21 @@ impl Life {
         Life { child, bad_lines: BadLines::new(), max_line }
     }
 
-    /// Waits for the first reason for the child to be gone.
-    async fn end<R: Route>(&mut self, link: &Arc<Link<R>>) -> EndReason {
+    /// Waits for the first reason for the child to be gone; `greet` may have one.
+    async fn end<R: Route>(&mut self, link: &Arc<Link<R>>, greet: impl Future<Output = EndReason>) -> EndReason {
         let Life { child, bad_lines, max_line } = self;
         let ChildOutput { pidfd, stdout, framer, .. } = child;
+        let rare = async {
+            tokio::select! {
+                biased;
+                reason = link.stop_asked() => reason,
+                () = wait::ended(pidfd) => EndReason::ChildExited,
+                reason = greet => reason,
+            }
+        };
         let reason = tokio::select! {
             biased;
-            reason = link.stop_asked() => reason,
-            () = wait::ended(pidfd) => EndReason::ChildExited,
+            reason = rarely(link, rare) => reason,
             () = read(stdout, framer, bad_lines, *max_line, link) => EndReason::ChildClosedStdout,
         };
         match reason {

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 pub(crate) use self::bad_lines::BadLines;
+use self::bell::Bell;
 use self::cursor::Cursor;
 use self::effects::Effects;
 pub(crate) use self::fate::EndReason;
@@ -29,6 +30,7 @@ use crate::protocol::revision::Revision;
 use crate::protocol::splice;
 
 mod bad_lines;
+mod bell;
 mod block;
 pub(crate) mod cursor;
 pub(crate) mod effects;
@@ -40,6 +42,8 @@ pub(crate) mod route;
 pub(crate) mod state;
 mod stdin;
 pub(crate) mod stream;
+#[cfg(test)]
+pub(crate) mod tests;
 mod turn;
 
 /// A reader that takes nothing for this long no longer makes the child wait.
@@ -60,6 +64,7 @@ pub(crate) struct Link<R> {
     /// Something waits for a process that is not there.
     awaited: Notify,
     fate: watch::Sender<Fate>,
+    bell: Bell,
     /// The child has written something.
     heard: AtomicBool,
     /// The child may write several messages in an array (2025-03-26).
@@ -78,6 +83,7 @@ impl<R: Route> Link<R> {
             room: Notify::new(),
             awaited: Notify::new(),
             fate: watch::Sender::new(Fate::default()),
+            bell: Bell::default(),
             heard: AtomicBool::new(false),
             takes_batches: AtomicBool::new(false),
             looks: AtomicU8::new(LOOKS),

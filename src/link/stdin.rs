@@ -93,28 +93,13 @@ mod tests {
 
     use rustix::pipe::{PipeFlags, pipe_with};
     use tokio::io::Interest;
-    use tokio::time::{Instant, sleep, timeout};
+    use tokio::time::{sleep, timeout};
 
     use super::*;
-    use crate::budget::Budget;
-    use crate::child::outbox::Outbox;
+    use crate::child::Pipe;
     use crate::child::pipe::{Read, read_once};
-    use crate::link::log::Log;
-    use crate::link::state::State;
-    use crate::metrics::Metrics;
-    use crate::session::router::{Patience, Router};
-
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    fn link() -> (Arc<Link<Router>>, Pipe) {
-        let (theirs, ours) = pipe_with(PipeFlags::NONBLOCK).expect("a pipe");
-        let (budget, metrics) = (Arc::new(Budget::new(1 << 30)), Arc::new(Metrics::new()));
-        let router = Router::new(Patience { request: HOUR, hard: HOUR, question: HOUR, cancelled: HOUR });
-        let log = Log::new(1, 1 << 20, Arc::clone(&budget), Arc::clone(&metrics), Instant::now());
-        let state = State::new(router, log, Outbox::new(1 << 20, budget), 10, Arc::clone(&metrics), Instant::now());
-        let stdin = pipe::watch(Pipe::new(ours), Interest::WRITABLE).expect("it can be watched");
-        (Arc::new(Link::new(state, stdin, metrics)), Pipe::new(theirs))
-    }
+    use crate::link::tests::link;
+    use crate::session::router::Router;
 
     fn push(link: &Arc<Link<Router>>, line: Vec<u8>) {
         link.with(|state, _| state.outbox.push(line)).expect("there is room");

@@ -35,31 +35,13 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use rustix::pipe::{PipeFlags, pipe_with};
-    use tokio::time::{Duration, Instant};
-
     use super::*;
-    use crate::budget::Budget;
-    use crate::child::Pipe;
-    use crate::child::outbox::Outbox;
-    use crate::child::pipe;
-    use crate::link::Link;
-    use crate::link::log::Log;
-    use crate::link::state::State;
-    use crate::metrics::Metrics;
+    use crate::link::tests::link;
     use crate::session::Behind;
-    use crate::session::router::{Patience, Router};
 
     #[tokio::test]
     async fn a_session_is_its_own_principals_only() {
-        let (_theirs, ours) = pipe_with(PipeFlags::NONBLOCK).expect("a pipe");
-        let (budget, metrics) = (Arc::new(Budget::new(1 << 20)), Arc::new(Metrics::new()));
-        let hour = Duration::from_secs(3600);
-        let router = Router::new(Patience { request: hour, hard: hour, question: hour, cancelled: hour });
-        let log = Log::new(1, 1 << 20, Arc::clone(&budget), Arc::clone(&metrics), Instant::now());
-        let state = State::new(router, log, Outbox::new(1 << 20, budget), 10, Arc::clone(&metrics), Instant::now());
-        let stdin = pipe::watch(Pipe::new(ours), tokio::io::Interest::WRITABLE).expect("it can be watched");
-        let link = Arc::new(Link::new(state, stdin, metrics));
+        let (link, _theirs) = link();
         let (id, alice) = (SessionId::random().expect("random bytes"), Principal::named("alice"));
         let registry = Registry::default();
         registry.insert(Arc::new(Session::new(id, None, alice.clone(), Behind::Own(link))));
