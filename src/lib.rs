@@ -24,6 +24,7 @@ mod child;
 mod cli;
 mod config;
 mod demo;
+mod few;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod gateway;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may name. `metrics`, `budget`, `memory`, `principal` and `shutdown` are leaves.
-const ROOMS: [(&str, &[&str]); 28] = [
+const ROOMS: [(&str, &[&str]); 29] = [
     ("protocol", &[]),
     ("budget", &[]),
     ("memory", &[]),
@@ -15,6 +15,7 @@ const ROOMS: [(&str, &[&str]); 28] = [
     ("workers", &[]),
     ("prefetch", &[]),
     ("shards", &[]),
+    ("few", &[]),
     ("tide", &[]),
     ("auth", &["principal"]),
     ("quota", &["principal"]),
@@ -24,10 +25,10 @@ const ROOMS: [(&str, &[&str]); 28] = [
     ("config", &[]),
     ("telemetry", &["config"]),
     ("child", &["config", "budget", "metrics"]),
-    ("link", &["child", "protocol", "budget", "metrics", "prefetch"]),
+    ("link", &["child", "protocol", "budget", "few", "metrics", "prefetch"]),
     ("bridge", &["link", "protocol", "seal", "budget"]),
     ("pool", &["bridge", "link", "child", "config", "protocol", "budget", "memory", "metrics", "principal", "seal", "shards"]),
-    ("session", &["pool", "bridge", "link", "protocol", "metrics", "prefetch", "principal", "quota"]),
+    ("session", &["pool", "bridge", "few", "link", "protocol", "metrics", "prefetch", "principal", "quota"]),
     (
         "server",
         &[

@@ -2,7 +2,7 @@
 //! was woken itself.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -45,8 +45,7 @@ impl<R: Route> Wake for Link<R> {
 }
 
 /// Waits for something that wakes by the link's bell.
-pub(super) async fn rarely<R: Route, T>(link: &Arc<Link<R>>, rare: impl Future<Output = T>) -> T {
-    let mut rare = pin!(rare);
+pub(super) async fn rarely<R: Route, T>(link: &Arc<Link<R>>, mut rare: impl Future<Output = T> + Unpin) -> T {
     let bell = Waker::from(Arc::clone(link));
     let mut task: Option<Waker> = None;
     poll_fn(|cx| {
@@ -57,13 +56,14 @@ pub(super) async fn rarely<R: Route, T>(link: &Arc<Link<R>>, rare: impl Future<O
         }
         // After it is heard: what rang before is not missed.
         let is_time = link.bell.take() || is_first;
-        if is_time { rare.as_mut().poll(&mut Context::from_waker(&bell)) } else { Poll::Pending }
+        if is_time { Pin::new(&mut rare).poll(&mut Context::from_waker(&bell)) } else { Poll::Pending }
     })
     .await
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::sync::atomic::AtomicUsize;
     use std::task::ready;
 

@@ -71,11 +71,12 @@ pub(crate) async fn keep<R: Route, S: Successor<R>>(
     loop {
         let mut life = Life::new(child, max_line);
         let reason = life.end(&link, successor.greet(&link)).await;
+        // What comes once in a life has no room in a task that mostly reads.
         if !successor.follows(&link, reason) {
-            return life.close(&link, reason, forget).await;
+            return Box::pin(life.close(&link, reason, forget)).await;
         }
-        life.make_way(&link, reason, &mut successor).await;
-        match successor.next(&link, reason).await {
+        Box::pin(life.make_way(&link, reason, &mut successor)).await;
+        match Box::pin(successor.next(&link, reason)).await {
             Some(next) => {
                 link.adopt(next.stdin);
                 child = next.output;
@@ -106,14 +107,14 @@ impl Life {
     async fn end<R: Route>(&mut self, link: &Arc<Link<R>>, greet: impl Future<Output = EndReason>) -> EndReason {
         let Life { child, bad_lines, max_line } = self;
         let ChildOutput { pidfd, stdout, framer, .. } = child;
-        let rare = async {
+        let rare = Box::pin(async {
             tokio::select! {
                 biased;
                 reason = link.stop_asked() => reason,
                 () = wait::ended(pidfd) => EndReason::ChildExited,
                 reason = greet => reason,
             }
-        };
+        });
         let reason = tokio::select! {
             biased;
             reason = rarely(link, rare) => reason,
@@ -121,7 +122,9 @@ impl Life {
         };
         match reason {
             // A child that closes a pipe is mostly one that is ending: its status says more.
-            EndReason::ChildClosedStdout | EndReason::ChildClosedStdin if is_ending(pidfd).await => EndReason::ChildExited,
+            EndReason::ChildClosedStdout | EndReason::ChildClosedStdin if Box::pin(is_ending(pidfd)).await => {
+                EndReason::ChildExited
+            }
             reason => reason,
         }
     }
@@ -271,7 +274,9 @@ async fn read<R: Route>(
             Read::End => return,
         }
         drop(ready);
-        link.wait_for_room().await;
+        if !link.has_room() {
+            Box::pin(link.wait_for_room()).await;
+        }
     }
 }
 

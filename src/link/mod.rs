@@ -192,13 +192,18 @@ impl<R: Route> Link<R> {
     pub(crate) async fn wait_for_room(&self) {
         loop {
             let progress = self.room.notified();
-            if !self.lock().log.is_under_pressure() {
+            if self.has_room() {
                 return;
             }
             if timeout(PAUSE, progress).await.is_err() {
                 self.lock().log.mark_stalled(PAUSE, Instant::now());
             }
         }
+    }
+
+    /// Whether readers keep up.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.lock().log.is_under_pressure()
     }
 
     /// What time brings. Says how long the link has been idle.

@@ -151,7 +151,7 @@ impl Revive {
 impl Successor<Router> for Revive {
     async fn greet(&mut self, link: &Arc<Link<Router>>) -> EndReason {
         if !self.is_greeted {
-            if let Err(reason) = self.tell(link).await {
+            if let Err(reason) = Box::pin(self.tell(link)).await {
                 return reason;
             }
             self.is_greeted = true;

@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use self::succession::Presence;
 use super::recall::{Change, Recall};
+use crate::few::Few;
 use crate::link::log::Log;
 use crate::link::route::{Carries, Route, Routed};
 use crate::link::stream::EventKind;
@@ -64,7 +64,7 @@ struct Question {
 }
 
 pub(crate) struct Router {
-    calls: FxHashMap<u64, Call>,
+    calls: Few<u64, Call>,
     next: u64,
     /// Streams of calls that carry events, oldest first.
     carriers: Vec<StreamId>,
@@ -81,7 +81,7 @@ pub(crate) struct Router {
 impl Router {
     pub(crate) fn new(patience: Patience) -> Self {
         Router {
-            calls: FxHashMap::default(),
+            calls: Few::default(),
             next: 1,
             carriers: Vec::new(),
             questions: HashMap::new(),
@@ -308,14 +308,16 @@ impl Route for Router {
 
     /// If only one call can have been meant, it is over.
     fn line_lost(&mut self, why: &str, _: Instant, out: &mut Vec<Routed>) {
-        let mut numbers = self.calls.keys();
-        let (Some(only), None) = (numbers.next().copied(), numbers.next()) else { return };
+        let mut numbers = self.calls.keys().copied();
+        let (Some(only), None) = (numbers.next(), numbers.next()) else { return };
+        drop(numbers);
         let Some(call) = self.finish(only) else { return };
         let error = jsonrpc::error(Some(&call.id), jsonrpc::INTERNAL_ERROR, why, None);
         out.push(self.answered(&call, error));
     }
 
     fn tick(&mut self, now: Instant, out: &mut Vec<Routed>) {
+        self.calls.shrink();
         let since = |then: Instant| now.saturating_duration_since(then);
         let patience = self.patience;
         let asked: Vec<StreamId> = self.questions.values().map(|question| question.stream).collect();

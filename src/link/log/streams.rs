@@ -1,18 +1,17 @@
-//! The streams of a log. The GET stream is always there and stands apart, so that a log with no request in flight has no map.
-
-use rustc_hash::FxHashMap;
+//! The streams of a log. The GET stream is always there and stands apart.
 
 use super::Stream;
+use crate::few::Few;
 use crate::protocol::sse::StreamId;
 
 pub(super) struct Streams {
     get: Stream,
-    others: FxHashMap<StreamId, Stream>,
+    others: Few<StreamId, Stream>,
 }
 
 impl Streams {
     pub(super) fn new(get: Stream) -> Streams {
-        Streams { get, others: FxHashMap::default() }
+        Streams { get, others: Few::default() }
     }
 
     pub(super) fn get(&self, id: &StreamId) -> Option<&Stream> {
@@ -37,7 +36,7 @@ impl Streams {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&StreamId, &Stream)> {
-        std::iter::once((&StreamId::GET, &self.get)).chain(&self.others)
+        std::iter::once((&StreamId::GET, &self.get)).chain(self.others.iter())
     }
 
     pub(super) fn values(&self) -> impl Iterator<Item = &Stream> {
@@ -50,8 +49,6 @@ impl Streams {
 
     /// Gives back what streams took that are no more.
     pub(super) fn shrink(&mut self) {
-        if self.others.is_empty() && self.others.capacity() > 0 {
-            self.others = FxHashMap::default();
-        }
+        self.others.shrink();
     }
 }
