@@ -21,8 +21,15 @@ pub(crate) struct Socket {
     pub(super) stream: Stream,
     /// Is told of what is written.
     pub(super) wire: Option<Arc<Wire>>,
-    /// In which turn of the connection its end was seen.
-    ended: Option<u32>,
+    end: End,
+}
+
+/// The end of the connection, as a read gives it.
+enum End {
+    NotSeen,
+    /// Seen in that turn, to be told in the next.
+    Held(u32, io::Result<()>),
+    Told,
 }
 
 pub(super) enum Stream {
@@ -34,7 +41,7 @@ pub(super) enum Stream {
 
 impl Socket {
     pub(super) fn new(stream: Stream, wire: Option<Arc<Wire>>) -> Socket {
-        Socket { stream, wire, ended: None }
+        Socket { stream, wire, end: End::NotSeen }
     }
 
     /// The bytes that have come, without taking them; waits for the first.
@@ -73,11 +80,27 @@ impl Socket {
     }
 
     /// hyper drops requests at the end of their connection, also those that came whole and that nobody has looked at yet: it is told
-    /// of the end in the next turn, when somebody has.
-    fn keeps_its_end(&mut self) -> bool {
-        let Some(wire) = &self.wire else { return false };
-        let now = wire.turn();
-        *self.ended.get_or_insert(now) == now
+    /// of the end in the next turn, when somebody has. An error is given once by a stream, so it is kept.
+    fn hold_end(&mut self, outcome: io::Result<()>) -> Poll<io::Result<()>> {
+        match (&self.wire, &self.end) {
+            (Some(wire), End::NotSeen) => {
+                self.end = End::Held(wire.turn(), outcome);
+                Poll::Pending
+            }
+            _ => Poll::Ready(outcome),
+        }
+    }
+
+    /// The end that is held, once it is to be told.
+    fn held_end(&mut self) -> Option<Poll<io::Result<()>>> {
+        let (Some(wire), End::Held(turn, _)) = (&self.wire, &self.end) else { return None };
+        if *turn == wire.turn() {
+            return Some(Poll::Pending);
+        }
+        match std::mem::replace(&mut self.end, End::Told) {
+            End::Held(_, outcome) => Some(Poll::Ready(outcome)),
+            End::NotSeen | End::Told => None,
+        }
     }
 
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -114,22 +137,19 @@ fn gather(bufs: &[io::IoSlice<'_>], into: &mut [u8; SMALL]) -> Option<usize> {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let (socket, before) = (self.get_mut(), buf.filled().len());
-        let outcome = match &mut socket.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
-        let is_end = match &outcome {
-            Poll::Ready(Ok(())) => buf.filled().len() == before && buf.remaining() > 0,
-            // One that has not read all that it was sent.
-            Poll::Ready(Err(_)) => true,
-            Poll::Pending => false,
-        };
-        if is_end && socket.keeps_its_end() {
+        let end = socket.held_end().unwrap_or_else(|| {
+            let outcome = ready!(match &mut socket.stream {
+                Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+                Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+                Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            });
+            let is_end = outcome.is_err() || buf.filled().len() == before && buf.remaining() > 0;
+            if is_end { socket.hold_end(outcome) } else { Poll::Ready(Ok(())) }
+        });
+        if matches!(socket.end, End::Held(..)) {
             cx.waker().wake_by_ref();
-            return Poll::Pending;
         }
-        outcome
+        end
     }
 }
 
@@ -221,7 +241,14 @@ mod tests {
                 assert!(read(false).await.is_pending(), "reset {is_reset}: told in the same turn");
             }
             let told = read(true).await;
-            assert!(matches!(told, Poll::Ready(Ok(0) | Err(_))), "reset {is_reset}: {told:?}");
+            let is_told = match &told {
+                Poll::Ready(Ok(0)) => !is_reset,
+                // A socket says it once.
+                Poll::Ready(Err(error)) => is_reset && error.kind() == io::ErrorKind::ConnectionReset,
+                _ => false,
+            };
+            assert!(is_told, "reset {is_reset}: {told:?}");
+            assert!(matches!(read(false).await, Poll::Ready(Ok(0))), "and what comes after it at once");
         }
     }
 

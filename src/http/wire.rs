@@ -111,8 +111,9 @@ impl Ticker {
 
     /// A wire that is looked after until nobody else holds it.
     pub(super) fn wire(self: &Arc<Self>, speaks: Speaks) -> Arc<Wire> {
+        // It may have stood still.
+        self.set_clock();
         if self.count.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.set_clock();
             self.woken.notify_one();
         }
         let wire = Arc::new(Wire {

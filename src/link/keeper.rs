@@ -24,6 +24,9 @@ use crate::protocol::object;
 /// How often the pipe is read once more after the child's end; a grandchild may go on writing.
 const LAST_READS: usize = 64;
 
+/// How long the end of a child that closed a pipe is waited for.
+const ENDING: Duration = Duration::from_millis(500);
+
 /// What follows a link's child when that has ended.
 pub(crate) trait Successor<R: Route>: Send {
     /// Tells a child that follows another what it has to know; returns only if that fails. The first child is told nothing.
@@ -107,7 +110,7 @@ impl Life {
     async fn end<R: Route>(&mut self, link: &Arc<Link<R>>, greet: impl Future<Output = EndReason>) -> EndReason {
         let Life { child, bad_lines, max_line } = self;
         let ChildOutput { pidfd, stdout, framer, .. } = child;
-        let rare = Box::pin(async {
+        let mut rare = Box::pin(async {
             tokio::select! {
                 biased;
                 reason = link.stop_asked() => reason,
@@ -117,15 +120,14 @@ impl Life {
         });
         let reason = tokio::select! {
             biased;
-            reason = rarely(link, rare) => reason,
-            () = read(stdout, framer, bad_lines, *max_line, link) => EndReason::ChildClosedStdout,
+            reason = rarely(link, &mut rare) => Some(reason),
+            () = read(stdout, framer, bad_lines, *max_line, link) => None,
         };
+        // A child that closes a pipe is mostly one that is ending: its status says more.
         match reason {
-            // A child that closes a pipe is mostly one that is ending: its status says more.
-            EndReason::ChildClosedStdout | EndReason::ChildClosedStdin if Box::pin(is_ending(pidfd)).await => {
-                EndReason::ChildExited
-            }
-            reason => reason,
+            None => Box::pin(timeout(ENDING, rare)).await.unwrap_or(EndReason::ChildClosedStdout),
+            Some(EndReason::ChildClosedStdin) if Box::pin(is_ending(pidfd)).await => EndReason::ChildExited,
+            Some(reason) => reason,
         }
     }
 
@@ -238,7 +240,7 @@ fn last_words(reason: EndReason) -> &'static str {
 }
 
 async fn is_ending(pidfd: &AsyncFd<OwnedFd>) -> bool {
-    timeout(Duration::from_millis(500), wait::ended(pidfd)).await.is_ok()
+    timeout(ENDING, wait::ended(pidfd)).await.is_ok()
 }
 
 /// Names one failure in an answer and in the log.

@@ -16,19 +16,33 @@ pub(crate) enum StreamKind {
     OldSse,
 }
 
-/// Their labels, in that order.
-const LABELS: [&str; 6] = ["post", "get", "resumed", "modern", "listen", "old_sse"];
+/// All, in that order.
+const ALL: [StreamKind; 6] =
+    [StreamKind::Post, StreamKind::Get, StreamKind::Resumed, StreamKind::Modern, StreamKind::Listen, StreamKind::OldSse];
+
+impl StreamKind {
+    fn label(self) -> &'static str {
+        match self {
+            StreamKind::Post => "post",
+            StreamKind::Get => "get",
+            StreamKind::Resumed => "resumed",
+            StreamKind::Modern => "modern",
+            StreamKind::Listen => "listen",
+            StreamKind::OldSse => "old_sse",
+        }
+    }
+}
 
 pub(super) struct Streams {
     pub(super) family: Family<Label, Gauge>,
     /// By [`StreamKind`], so that the hot path looks nothing up.
-    by_kind: [Gauge; LABELS.len()],
+    by_kind: [Gauge; ALL.len()],
 }
 
 impl Default for Streams {
     fn default() -> Self {
         let family = Family::default();
-        Streams { by_kind: LABELS.map(|kind| Family::get_or_create_owned(&family, &[("kind", kind)])), family }
+        Streams { by_kind: ALL.map(|kind| Family::get_or_create_owned(&family, &[("kind", kind.label())])), family }
     }
 }
 
@@ -51,5 +65,22 @@ impl ActiveGuard {
 impl Drop for ActiveGuard {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_counted_under_its_own_label() {
+        for kind in ALL {
+            let streams = Streams::default();
+            let _open = streams.opened(kind);
+            for other in ALL {
+                let open = streams.family.get_or_create(&[("kind", other.label())]).get();
+                assert_eq!(open, i64::from(other == kind), "{kind:?} {other:?}");
+            }
+        }
     }
 }

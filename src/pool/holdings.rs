@@ -1,4 +1,5 @@
-//! What the pool keeps for each principal: made when it is first needed, and forgotten once nothing of that principal is left.
+//! What the pool keeps for each principal: made when it is first needed, and forgotten for others once nothing of that principal is
+//! left.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +20,14 @@ pub(super) struct Holdings {
     /// Modern children that are being started beside the home child.
     pub(super) starting: AtomicUsize,
     pub(super) hub: Arc<Hub>,
+}
+
+impl Holdings {
+    /// Somebody is served, or about to be: holds a place, waits for one, or listens.
+    fn is_held(&self) -> bool {
+        let semaphores = Arc::strong_count(&self.leases).max(Arc::strong_count(&self.children));
+        semaphores > 1 || Arc::strong_count(&self.hub) > 1 || self.hub.len() > 0
+    }
 }
 
 /// That of all principals.
@@ -48,7 +57,7 @@ impl AllHoldings {
         }
         let mut part = self.0.write(principal);
         if part.of.len() >= part.sweep_at.max(FEW) {
-            part.of.retain(|other, own| Arc::strong_count(own) > 1 || own.hub.len() > 0 || is_used(other));
+            part.of.retain(|other, own| Arc::strong_count(own) > 1 || own.is_held() || is_used(other));
             part.sweep_at = part.of.len() * 2;
         }
         Arc::clone(part.of.entry(principal.clone()).or_insert_with(|| Arc::new(new())))

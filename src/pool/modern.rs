@@ -228,10 +228,16 @@ mod tests {
     async fn what_is_kept_for_principals_that_have_nothing_is_forgotten() {
         let pool = pool();
         let alice = pool.holdings(&Principal::named("alice"));
+        // Whoever is about to be served holds a part of it only.
+        let of_bob = Arc::clone(&pool.holdings(&Principal::named("bob")).hub);
+        let of_carol = Arc::clone(&pool.holdings(&Principal::named("carol")).children).acquire_owned().await;
         for at in 0..5000 {
             drop(pool.holdings(&Principal::named(&at.to_string())));
         }
-        assert!(pool.holdings.all().len() <= 32 * 8 + 1, "{}", pool.holdings.all().len());
+        assert!(pool.holdings.all().len() <= 32 * 8 + 3, "{}", pool.holdings.all().len());
         assert!(Arc::ptr_eq(&alice, &pool.holdings(&Principal::named("alice"))), "somebody holds it");
+        assert!(Arc::ptr_eq(&of_bob, &pool.holdings(&Principal::named("bob")).hub), "bob listens, or is about to");
+        let free = |name| pool.holdings(&Principal::named(name)).children.available_permits();
+        assert_eq!((free("carol"), of_carol.is_ok()), (free("dave") - 1, true), "a child of carol is being started");
     }
 }

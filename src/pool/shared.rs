@@ -60,8 +60,9 @@ impl Pool {
             }
             let cursor = state.log.open(b"null", None, Instant::now());
             state.route(effects, |router, _, out| router.sit(sitter, cursor.stream, out));
-            // Where this one takes calls, no other has been started since.
-            Some((cursor, *self.shared_started.borrow()))
+            // One that takes no more calls is to be followed at once.
+            let started = *self.shared_started.borrow();
+            Some((cursor, started - u64::from(!member.takes_calls())))
         });
         let reader = |cursor| Reader::new(Arc::<Link<LegacyOnLegacy>>::clone(&member.link), cursor);
         let standing = standing.map(|(cursor, started)| Standing { reader: reader(cursor), started });

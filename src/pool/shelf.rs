@@ -74,7 +74,7 @@ impl<R: Bridge> Shelf<R> {
         self.exchange(|members| members.remove(slot)).by_slot.get(&slot).cloned()
     }
 
-    /// Oldest first.
+    /// In the order in which their starts began.
     pub(super) fn all(&self) -> Vec<Arc<Member<R>>> {
         self.members.load().by_slot.values().cloned().collect()
     }
