@@ -362,17 +362,21 @@ class Checks:
 
     # ---- all of it
 
+    def restart(self, options, server):
+        self.replicas.stop()
+        self.replicas.start(options, server)
+        # Until then a proxy may leave alone a replica that it could not reach.
+        time.sleep(2.5)
+
     def run(self):
         everything = self.home / "node_modules/@modelcontextprotocol/server-everything/dist/index.js"
         self.replicas.start([], ["node", str(everything), "stdio"])
         self.proxy.start()
         self.official([name for name in official.CLIENTS if name != official.LAST])
-        self.replicas.stop()
-        self.replicas.start([], ["node", str(self.home / "modern_server.mjs")])
+        self.restart([], ["node", str(self.home / "modern_server.mjs")])
         self.official([official.LAST])
-        self.replicas.stop()
 
-        self.replicas.start(BOUNDS, PYTHON)
+        self.restart(BOUNDS, PYTHON)
         with ThreadPoolExecutor() as pool:
             # These wait more than they work.
             slow = [pool.submit(self.check, body) for body in (self.after_silence, self.leave_in_silence)]
@@ -385,20 +389,16 @@ class Checks:
                 self.check(body)
             for check in slow:
                 check.result()
-        self.replicas.stop()
 
-        self.replicas.start(BOUNDS, PYTHON)
+        self.restart(BOUNDS, PYTHON)
         for body in (self.twenty_sessions, self.too_many_sessions, self.failover):
             self.check(body)
-        self.replicas.stop()
 
         tokens = self.folder / "tokens"
         made = subprocess.run([self.gateway, "token", "new", "alice", "--file", str(tokens)], capture_output=True, text=True)
         if made.returncode != 0:
             return self.say("401 passes unchanged", f"there is no `token new`: {made.stderr[:200]}")
-        self.replicas.start(["--bearer-tokens", str(tokens), *BOUNDS], PYTHON)
-        # Until then a proxy may leave alone a replica that it could not reach.
-        time.sleep(2.5)
+        self.restart(["--bearer-tokens", str(tokens), *BOUNDS], PYTHON)
         self.check(self.unauthorized)
         self.check(self.authorized, made.stdout.strip())
 
