@@ -12,12 +12,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+pub(crate) use self::active::ActiveGuard;
 pub(crate) use self::exposition::Format;
 use self::seconds::Seconds;
+pub(crate) use self::streams::StreamKind;
 use self::streams::Streams;
-pub(crate) use self::streams::{ActiveGuard, StreamKind};
 use crate::protocol::jsonrpc::Kind;
 
+mod active;
 mod exposition;
 mod seconds;
 mod streams;

@@ -27,7 +27,7 @@ impl<T> Shards<T> {
         self.of(key).write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Each part in turn: what moves meanwhile may be seen twice or not at all.
+    /// Each part in its turn: what comes meanwhile may not be seen.
     pub(crate) fn read_all(&self) -> impl Iterator<Item = RwLockReadGuard<'_, T>> {
         self.0.iter().map(|shard| shard.0.read().unwrap_or_else(PoisonError::into_inner))
     }

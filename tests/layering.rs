@@ -222,7 +222,8 @@ fn files_stay_short() {
 }
 
 #[test]
-fn what_all_calls_look_at_is_behind_no_lock_of_its_own() {
+fn locks_for_many_readers_stand_in_one_file() {
+    // What all calls look at would be behind one.
     for (path, text) in sources() {
         let is_parted = path == "shards.rs" || !text.contains("RwLock");
         assert!(is_parted, "{path}: exchange it as a whole (arc-swap), or find it in a part (shards)");

@@ -3,7 +3,7 @@
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::Label;
+use super::{ActiveGuard, Label};
 
 /// What an event stream is sent for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,22 +49,6 @@ impl Default for Streams {
 impl Streams {
     pub(super) fn opened(&self, kind: StreamKind) -> ActiveGuard {
         ActiveGuard::new(self.by_kind[kind as usize].clone())
-    }
-}
-
-/// Counts one of something for as long as it lives.
-pub(crate) struct ActiveGuard(Gauge);
-
-impl ActiveGuard {
-    pub(crate) fn new(gauge: Gauge) -> Self {
-        gauge.inc();
-        ActiveGuard(gauge)
-    }
-}
-
-impl Drop for ActiveGuard {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 
