@@ -29,6 +29,7 @@ mod few;
 pub mod fuzzing;
 mod gateway;
 mod http;
+mod ledger;
 mod link;
 mod memory;
 mod metrics;

@@ -1,13 +1,13 @@
 //! What one principal may have and do of a server: sessions, calls in flight, calls a second. Whoever may not is told what it has
 //! too many of; everybody else goes on as before. Pure; the caller tells the time.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::ledger::Ledger;
 use crate::principal::Principal;
 
 /// Each counts for one principal. `None` is no bound.
@@ -33,22 +33,12 @@ pub(crate) enum Exceeded {
 #[derive(Debug)]
 pub(crate) struct Quotas {
     limits: Limits,
-    accounts: Mutex<Accounts>,
+    accounts: Ledger<Account>,
 }
-
-#[derive(Debug)]
-struct Accounts {
-    of: HashMap<Principal, Arc<Account>>,
-    /// With so many, those that tell nothing are dropped.
-    sweep_at: usize,
-}
-
-/// Fewer are not worth a look.
-const FEW: usize = 64;
 
 impl Quotas {
     pub(crate) fn new(limits: Limits) -> Quotas {
-        Quotas { limits, accounts: Mutex::new(Accounts { of: HashMap::new(), sweep_at: FEW }) }
+        Quotas { limits, accounts: Ledger::default() }
     }
 
     /// The account of a principal, for as long as somebody holds it; `None` where nothing is limited.
@@ -56,22 +46,8 @@ impl Quotas {
         if self.limits == Limits::default() {
             return None;
         }
-        let mut accounts = self.lock();
-        if let Some(account) = accounts.of.get(principal) {
-            return Some(Arc::clone(account));
-        }
-        if accounts.of.len() >= accounts.sweep_at {
-            // Who has no more than a new account would say comes back to the same.
-            accounts.of.retain(|_, account| Arc::strong_count(account) > 1 || !account.pace.is_full(now));
-            accounts.sweep_at = FEW.max(accounts.of.len() * 2);
-        }
-        let account = Arc::new(Account::new(&self.limits, now));
-        accounts.of.insert(principal.clone(), Arc::clone(&account));
-        Some(account)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Accounts> {
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+        // Who has no more than a new account would say comes back to the same.
+        Some(self.accounts.of(principal, || Account::new(&self.limits, now), |_, account| !account.pace.is_full(now)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may name. `metrics`, `budget`, `memory`, `principal` and `shutdown` are leaves.
-const ROOMS: [(&str, &[&str]); 29] = [
+const ROOMS: [(&str, &[&str]); 30] = [
     ("protocol", &[]),
     ("budget", &[]),
     ("memory", &[]),
@@ -18,7 +18,8 @@ const ROOMS: [(&str, &[&str]); 29] = [
     ("few", &[]),
     ("tide", &[]),
     ("auth", &["principal"]),
-    ("quota", &["principal"]),
+    ("ledger", &["principal", "shards"]),
+    ("quota", &["ledger", "principal"]),
     ("tls", &[]),
     ("notify", &[]),
     ("metrics", &["protocol"]),
@@ -27,7 +28,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
     ("child", &["config", "budget", "metrics"]),
     ("link", &["child", "protocol", "budget", "few", "metrics", "prefetch"]),
     ("bridge", &["link", "protocol", "seal", "budget"]),
-    ("pool", &["bridge", "link", "child", "config", "protocol", "budget", "memory", "metrics", "principal", "seal", "shards"]),
+    ("pool", &["bridge", "ledger", "link", "child", "config", "protocol", "budget", "memory", "metrics", "principal", "seal"]),
     ("session", &["pool", "bridge", "few", "link", "protocol", "metrics", "prefetch", "principal", "quota"]),
     (
         "server",

@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
-use self::holdings::{AllHoldings, Holdings};
+use self::holdings::Holdings;
 use self::listens::Hub;
 use self::member::{Bridge, Key, Member};
 use self::shelf::Shelf;
@@ -26,6 +26,7 @@ use crate::bridge::modern_on_modern::ModernOnModern;
 use crate::bridge::ticket::Sealer;
 use crate::budget::Budget;
 use crate::config::Limits;
+use crate::ledger::Ledger;
 use crate::link::EndReason;
 use crate::metrics::Metrics;
 use crate::principal::Principal;
@@ -84,7 +85,7 @@ pub(crate) struct Pool {
     shared: Arc<Shelf<LegacyOnLegacy>>,
     /// Counts starts of shared legacy children.
     shared_started: watch::Sender<u64>,
-    holdings: AllHoldings,
+    holdings: Ledger<Holdings>,
     tools: Tools,
     /// What the server says of itself to legacy clients.
     facts: ArcSwapOption<Facts>,
@@ -125,7 +126,7 @@ impl Pool {
             modern: Arc::default(),
             shared: Arc::default(),
             shared_started: watch::Sender::new(0),
-            holdings: AllHoldings::default(),
+            holdings: Ledger::default(),
             tools: Tools::default(),
             facts: ArcSwapOption::empty(),
             is_modern_only: AtomicBool::new(false),
@@ -332,8 +333,8 @@ impl Pool {
             starting: AtomicUsize::new(0),
             hub: Hub::new(self.me.clone(), principal.clone(), &self.limits, &self.budget, &self.metrics),
         };
-        let is_used = |whose: &Principal| self.legacy.serves(whose) || self.modern.serves(whose) || self.shared.serves(whose);
-        self.holdings.of(principal, new, is_used)
+        let is_served = |whose: &Principal| self.legacy.serves(whose) || self.modern.serves(whose) || self.shared.serves(whose);
+        self.holdings.of(principal, new, |whose, own| own.is_held() || is_served(whose))
     }
 
     fn patience(&self) -> Patience {
